@@ -1,0 +1,149 @@
+//! What the proxy must know of a reply.
+
+use crate::field::{Fields, Malformed};
+
+/// `ResponseHeader.revision` of any reply (its header is field 1 everywhere). 0 if there is none.
+pub fn revision(message: &[u8]) -> Result<i64, Malformed> {
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == 1 {
+            return header_revision(field.bytes()?);
+        }
+    }
+    Ok(0)
+}
+
+fn header_revision(header: &[u8]) -> Result<i64, Malformed> {
+    crate::request::int64_field(header, 3)
+}
+
+/// A KeyValue, in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyValue<'a> {
+    pub key: &'a [u8],
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub version: i64,
+    pub value: &'a [u8],
+}
+
+/// Reads a KeyValue.
+pub fn key_value(message: &[u8]) -> Result<KeyValue<'_>, Malformed> {
+    let mut out = KeyValue::default();
+    for field in Fields::new(message) {
+        let field = field?;
+        match field.number {
+            1 => out.key = field.bytes()?,
+            2 => out.create_revision = field.int64()?,
+            3 => out.mod_revision = field.int64()?,
+            4 => out.version = field.int64()?,
+            5 => out.value = field.bytes()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+/// A RangeResponse: the pairs as whole records (tag and length included), so that records of several replies can be put
+/// one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct RangeReply<'a> {
+    pub revision: i64,
+    pub more: bool,
+    pub count: i64,
+    /// `(record, KeyValue)` of each pair.
+    pub kvs: Vec<(&'a [u8], &'a [u8])>,
+}
+
+/// Reads a RangeResponse.
+pub fn range(message: &[u8]) -> Result<RangeReply<'_>, Malformed> {
+    let mut out = RangeReply::default();
+    for field in Fields::new(message) {
+        let field = field?;
+        match field.number {
+            1 => out.revision = header_revision(field.bytes()?)?,
+            2 => out.kvs.push((&message[field.start..field.end], field.bytes()?)),
+            3 => out.more = field.bool()?,
+            4 => out.count = field.int64()?,
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+/// A WatchResponse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Watch<'a> {
+    pub revision: i64,
+    pub watch_id: i64,
+    pub created: bool,
+    pub canceled: bool,
+    pub compact_revision: i64,
+    pub cancel_reason: &'a [u8],
+    pub fragment: bool,
+    pub events: usize,
+    /// Mod revision of the last event; events come in order.
+    pub last_mod_revision: i64,
+}
+
+impl Watch<'_> {
+    /// By clientv3's rule: nothing but a header with a revision.
+    pub fn is_progress(&self) -> bool {
+        self.events == 0 && !self.created && !self.canceled && self.compact_revision == 0 && self.revision != 0
+    }
+}
+
+/// Reads a WatchResponse. Only the last event is looked into.
+pub fn watch(message: &[u8]) -> Result<Watch<'_>, Malformed> {
+    let mut out = Watch::default();
+    let mut last_event = None;
+    for field in Fields::new(message) {
+        let field = field?;
+        match field.number {
+            1 => out.revision = header_revision(field.bytes()?)?,
+            2 => out.watch_id = field.int64()?,
+            3 => out.created = field.bool()?,
+            4 => out.canceled = field.bool()?,
+            5 => out.compact_revision = field.int64()?,
+            6 => out.cancel_reason = field.bytes()?,
+            7 => out.fragment = field.bool()?,
+            11 => {
+                out.events += 1;
+                last_event = Some(field.bytes()?);
+            }
+            _ => {}
+        }
+    }
+    if let Some(event) = last_event {
+        out.last_mod_revision = event_key_value(event)?.mod_revision;
+    }
+    Ok(out)
+}
+
+fn event_key_value(event: &[u8]) -> Result<KeyValue<'_>, Malformed> {
+    key_value(crate::request::bytes_field(event, 2)?)
+}
+
+/// Drops the events for which `keep(key, mod_revision)` is false. Gives the message without them and how many are left.
+pub fn filter_events(
+    message: &[u8],
+    keep: &mut dyn FnMut(&[u8], i64) -> bool,
+) -> Result<(bytes::BytesMut, usize), Malformed> {
+    let mut out = bytes::BytesMut::with_capacity(message.len());
+    let mut left = 0;
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == 11 {
+            let kv = event_key_value(field.bytes()?)?;
+            if !keep(kv.key, kv.mod_revision) {
+                continue;
+            }
+            left += 1;
+        }
+        out.extend_from_slice(&message[field.start..field.end]);
+    }
+    Ok((out, left))
+}
+
+#[cfg(test)]
+mod tests;
