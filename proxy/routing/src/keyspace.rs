@@ -34,7 +34,7 @@ pub enum KeyspaceError {
     Default(usize),
     #[error("route {0}: prefix {1:?} must end in '/'")]
     Slash(String, String),
-    #[error("route {0}: prefix {1:?} is in the reserved range (first byte 0xFF)")]
+    #[error("route {0}: prefix {1:?} begins with a reserved byte (0x00 or 0xFF)")]
     Reserved(String, String),
     #[error("prefix {0:?} is given twice")]
     Twice(String),
@@ -161,7 +161,8 @@ fn owned_intervals(specs: &[RouteSpec]) -> Result<Vec<Owned>, KeyspaceError> {
             let Some((b'/', bare)) = prefix.split_last() else {
                 return Err(KeyspaceError::Slash(spec.name.clone(), text()));
             };
-            if prefix.first() == Some(&RESERVED) {
+            // A border at "\0" could not be written as a range_end: there it means "no border".
+            if matches!(prefix.first(), Some(&(0 | RESERVED))) {
                 return Err(KeyspaceError::Reserved(spec.name.clone(), text()));
             }
             if !seen.insert(prefix) {

@@ -112,6 +112,7 @@ proptest! {
         range in (key(), key()),
     ) {
         let mut specs: Vec<RouteSpec> = prefixes.into_iter().enumerate().map(|(i, mut p)| {
+            p.insert(0, b'/');
             p.push(b'/');
             RouteSpec { name: format!("r{i}"), prefixes: vec![p], shard: ShardId(i as u16) }
         }).collect();
