@@ -1,1 +1,29 @@
+//! What clients talk to: the listener and the handlers of etcd's methods.
+//!
+//! A connection stays on the worker that accepted it, together with the upstream connections that serve it. The hot
+//! methods (KV, Watch, LeaseKeepAlive) work on bytes; a reply is passed on as it is but for the header fields that are the
+//! proxy's own, which are appended.
 
+pub mod body;
+pub mod compaction;
+pub mod context;
+pub mod dispatch;
+pub mod error;
+pub mod gateway;
+pub mod identity;
+pub mod kv;
+pub mod metadata;
+pub mod http1;
+pub mod lease;
+pub mod lock;
+pub mod metrics;
+pub mod other;
+pub mod queue;
+pub mod relay;
+pub mod respond;
+pub mod server;
+pub mod unary;
+pub mod watch;
+
+pub use gateway::{Gateway, Worker};
+pub use identity::Identity;

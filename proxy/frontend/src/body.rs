@@ -1,0 +1,134 @@
+//! Bodies of replies to clients.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use etcd_prism_upstream::reply::Places;
+use etcd_prism_wire::frame::{self, PREFIX_LEN};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+/// An error inside a body resets the stream. It carries a text for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyError(pub String);
+
+/// The body of a reply.
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// Nothing: the status is in the headers.
+    Empty,
+    /// Data that is there, then trailers.
+    Ready { data: Option<Bytes>, trailers: Option<HeaderMap> },
+    /// A shard's reply, passed on as it comes.
+    Forward(Box<Forward>),
+    /// Frames that a task makes.
+    Stream(mpsc::Receiver<Frame<Bytes>>),
+    /// A watch stream's queue.
+    Queue(crate::queue::Receiver),
+    /// What a tonic service answered.
+    Tonic(tonic::body::Body),
+    /// A plain HTTP answer.
+    Http(Full<Bytes>),
+}
+
+/// A shard's unary reply on its way through: its message gets a patch at the end.
+#[derive(Debug)]
+pub struct Forward {
+    /// What was read to look at, already patched where needed.
+    pub head: Option<Bytes>,
+    pub body: Incoming,
+    /// Bytes of the message that are still to come from the shard.
+    pub left: usize,
+    /// Sent once `left` is 0.
+    pub patch: Bytes,
+    pub places: Places,
+}
+
+impl Forward {
+    /// Starts from the first chunk of a reply. `None` if it is not a message that may be passed on.
+    pub fn new(first: Bytes, body: Incoming, patch: Bytes, places: Places) -> Option<Self> {
+        let prefix = first.first_chunk::<PREFIX_LEN>()?;
+        let len = frame::parse_prefix(*prefix, etcd_prism_upstream::reply::MAX_REPLY).ok()?;
+        let here = first.len() - PREFIX_LEN;
+        let left = len.checked_sub(here)?;
+        let mut head = bytes::BytesMut::with_capacity(first.len() + patch.len());
+        head.extend_from_slice(&frame::prefix(len + patch.len()));
+        head.extend_from_slice(&first[PREFIX_LEN..]);
+        let patch = if left == 0 {
+            head.extend_from_slice(&patch);
+            Bytes::new()
+        } else {
+            patch
+        };
+        Some(Self { head: Some(head.freeze()), body, left, patch, places })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(head) = self.head.take() {
+            return Poll::Ready(Some(Ok(Frame::data(head))));
+        }
+        if self.left == 0 && !self.patch.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.patch)))));
+        }
+        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(BodyError(format!("upstream: {error}"))))),
+            None if self.left > 0 => return Poll::Ready(Some(Err(BodyError("upstream: cut off".into())))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            match self.left.checked_sub(data.len()) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(BodyError("upstream: more than one message".into())))),
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Ready { data, trailers } => Poll::Ready(
+                data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
+            ),
+            Self::Forward(forward) => forward.poll(cx),
+            Self::Stream(frames) => frames.poll_recv(cx).map(|f| f.map(Ok)),
+            Self::Queue(queue) => queue.poll_frame(cx).map(|f| f.map(Ok)),
+            Self::Tonic(body) => Pin::new(body).poll_frame(cx).map_err(|e| BodyError(e.to_string())),
+            Self::Http(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {})
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Ready { data, trailers } => data.is_none() && trailers.is_none(),
+            Self::Tonic(body) => body.is_end_stream(),
+            Self::Http(body) => body.is_end_stream(),
+            Self::Forward(_) | Self::Stream(_) | Self::Queue(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http(body) => body.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+}

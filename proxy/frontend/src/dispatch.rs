@@ -1,0 +1,125 @@
+//! From a request's path to its handler.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use etcd_prism_upstream::reply;
+use etcd_prism_wire::{Code, Status};
+use http::{HeaderMap, Method, Request, Response, Version};
+use hyper::body::Incoming;
+use prost::Message;
+
+use crate::body::ResponseBody;
+use crate::context::{Connection, Context};
+use crate::error::RequestError;
+use crate::gateway::Worker;
+use crate::kv::{compact, range, stream, write};
+use crate::metrics::Routed;
+use crate::{lease, lock, metadata, respond, unary, watch};
+
+/// Every method that is served, by its path. Requests are counted by their place here.
+pub const METHODS: &[&str] = &[
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.KV/RangeStream",
+    "/etcdserverpb.KV/Put",
+    "/etcdserverpb.KV/DeleteRange",
+    "/etcdserverpb.KV/Txn",
+    "/etcdserverpb.KV/Compact",
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseGrant",
+    "/etcdserverpb.Lease/LeaseRevoke",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/v3lockpb.Lock/Lock",
+    "/v3lockpb.Lock/Unlock",
+    "/v3electionpb.Election/Campaign",
+    "/v3electionpb.Election/Proclaim",
+    "/v3electionpb.Election/Leader",
+    "/v3electionpb.Election/Observe",
+    "/v3electionpb.Election/Resign",
+];
+
+type Reply = Result<Response<ResponseBody>, RequestError>;
+
+/// Answers one request.
+pub async fn handle(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    if request.version() != Version::HTTP_2 {
+        return crate::http1::handle(&worker, &request);
+    }
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST || !is_grpc(&head.headers) {
+        return respond::http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain", "gRPC only on HTTP/2\n");
+    }
+    let started = Instant::now();
+    let path = head.uri.path();
+    let Some(method) = METHODS.iter().position(|m| *m == path) else {
+        return crate::other::handle(worker, connection, Request::from_parts(head, body)).await;
+    };
+    let metrics = worker.gateway.clone();
+    let cx = Context { worker, connection, headers: Arc::new(head.headers) };
+    let mut routed = Routed::None;
+    let response = if metadata::has_valid_version(&cx.headers) {
+        serve(&cx, METHODS[method], body, &mut routed).await.unwrap_or_else(|e| respond::status(&e.status()))
+    } else {
+        let text = "etcdserver: invalid client api version";
+        respond::status(&Status::new(Code::InvalidArgument, text))
+    };
+    let code = code_of(&response);
+    metrics.metrics.request(routed, method, code, started);
+    response
+}
+
+async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Routed) -> Reply {
+    let max = cx.gateway().limits.max_message_bytes;
+    // Streams of requests read their body themselves.
+    match path {
+        "/etcdserverpb.Watch/Watch" => return Ok(watch::serve(cx.clone(), body)),
+        "/etcdserverpb.Lease/LeaseKeepAlive" => return Ok(lease::keep_alive(cx.clone(), body)),
+        _ => {}
+    }
+    let request = unary::read(body, max).await?;
+    match path {
+        "/etcdserverpb.KV/Range" => range::handle(cx, request, routed).await,
+        "/etcdserverpb.KV/RangeStream" => stream::handle(cx, request, routed).await,
+        "/etcdserverpb.KV/Put" => write::put(cx, request, routed).await,
+        "/etcdserverpb.KV/DeleteRange" => write::delete_range(cx, request, routed).await,
+        "/etcdserverpb.KV/Txn" => write::txn(cx, request, routed).await,
+        "/etcdserverpb.KV/Compact" => compact::handle(cx, request).await,
+        "/etcdserverpb.Lease/LeaseGrant" => typed(cx, lease::grant(cx, decode(&request)?).await?),
+        "/etcdserverpb.Lease/LeaseRevoke" => typed(cx, lease::revoke(cx, decode(&request)?).await?),
+        "/etcdserverpb.Lease/LeaseTimeToLive" => typed(cx, lease::time_to_live(cx, decode(&request)?).await?),
+        "/etcdserverpb.Lease/LeaseLeases" => typed(cx, lease::leases(cx).await?),
+        _ => lock::handle(cx, path, request, routed).await,
+    }
+}
+
+/// Decodes a request of the generated types.
+pub fn decode<M: Message + Default>(request: &unary::UnaryRequest) -> Result<M, RequestError> {
+    M::decode(request.message()).map_err(|e| {
+        Status::new(Code::Internal, format!("grpc: error unmarshalling request: proto: {e}")).into()
+    })
+}
+
+/// A reply of the generated types, with our header.
+pub fn typed<M: Message>(cx: &Context, reply: M) -> Reply {
+    Ok(respond::message(&[&reply.encode_to_vec(), &cx.gateway().identity.header_patch]))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The code that a reply ends with, as far as it is known when it starts.
+fn code_of(response: &Response<ResponseBody>) -> Code {
+    let early = reply::status_of(response.headers());
+    let late = match response.body() {
+        ResponseBody::Ready { trailers: Some(trailers), .. } => reply::status_of(trailers),
+        _ => None,
+    };
+    early.or(late).map_or(Code::Ok, |s| s.code)
+}

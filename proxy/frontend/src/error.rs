@@ -1,0 +1,79 @@
+//! The one place where errors become gRPC statuses, with etcd's codes and texts.
+
+use etcd_prism_routing::{Keyspace, RouteId};
+use etcd_prism_upstream::UpstreamError;
+use etcd_prism_wire::frame::FrameError;
+use etcd_prism_wire::request::TxnError;
+use etcd_prism_wire::{Code, Malformed, Status};
+
+pub const TIMED_OUT: &str = "etcdserver: request timed out";
+pub const SERVER_STOPPED: &str = "etcdserver: server stopped";
+pub const LEASE_NOT_FOUND: &str = "etcdserver: requested lease not found";
+pub const LEASE_EXISTS: &str = "etcdserver: lease already exists";
+pub const NO_LEADER: &str = "etcdserver: no leader";
+pub const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+
+/// A request refused, or failed on its way.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RequestError {
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The client's stream ended before the message did.
+    #[error("message cut off")]
+    CutOff,
+    #[error("the client did not send its request in time")]
+    Slow,
+    #[error("request too large")]
+    TooLarge,
+    #[error("too many operations")]
+    TooManyOps,
+    #[error("transaction or range spans routes")]
+    Spans(String),
+    #[error("reserved key")]
+    Reserved,
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    #[error("{0}")]
+    Status(#[from] Status),
+}
+
+impl From<TxnError> for RequestError {
+    fn from(error: TxnError) -> Self {
+        match error {
+            TxnError::Malformed(malformed) => malformed.into(),
+            TxnError::TooManyOps => RequestError::TooManyOps,
+        }
+    }
+}
+
+impl RequestError {
+    /// What the client gets.
+    pub fn status(&self) -> Status {
+        match self {
+            // grpc-go answers these two before any handler runs.
+            Self::Frame(e @ FrameError::TooLarge { .. }) => Status::new(Code::ResourceExhausted, e.to_string()),
+            Self::Frame(e) => Status::new(Code::Internal, e.to_string()),
+            Self::Malformed(e) => {
+                Status::new(Code::Internal, format!("grpc: error unmarshalling request: proto: {e}"))
+            }
+            Self::CutOff => Status::new(Code::Internal, "grpc: message cut off"),
+            Self::Slow => Status::new(Code::Unavailable, "etcd-prism: the request did not arrive in time"),
+            Self::TooLarge => Status::new(Code::InvalidArgument, "etcdserver: request is too large"),
+            Self::TooManyOps => Status::new(Code::InvalidArgument, "etcdserver: too many operations in txn request"),
+            Self::Spans(text) => Status::new(Code::InvalidArgument, format!("etcd-prism: {text}")),
+            Self::Reserved => Status::new(
+                Code::InvalidArgument,
+                "etcd-prism: keys that begin with the byte 0xFF are reserved for the proxy",
+            ),
+            Self::Upstream(error) => error.status(),
+            Self::Status(status) => status.clone(),
+        }
+    }
+}
+
+/// The names of routes, for an error.
+pub fn route_names(keyspace: &Keyspace, routes: &[RouteId]) -> String {
+    routes.iter().map(|r| keyspace.route(*r).name.as_str()).collect::<Vec<_>>().join(", ")
+}

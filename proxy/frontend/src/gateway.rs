@@ -1,0 +1,89 @@
+//! What all workers share, and what each has of its own.
+
+use std::sync::Arc;
+
+use etcd_prism_routing::{Keyspace, ShardId};
+use etcd_prism_upstream::{ShardPool, ShardState};
+use etcd_prism_wire::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::compaction::Samples;
+use crate::identity::Identity;
+use crate::lease::Registry;
+use crate::metrics::Metrics;
+
+/// What the proxy refuses before a shard sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request, in bytes, as etcd's `--max-request-bytes`.
+    pub max_request_bytes: usize,
+    /// Longest gRPC message from a client, in bytes: etcd's is 512 KiB above the longest request.
+    pub max_message_bytes: usize,
+    /// As etcd's `--max-txn-ops`.
+    pub max_txn_ops: usize,
+}
+
+/// Renders all metrics in Prometheus' text format.
+#[derive(Clone)]
+pub struct Exposition(pub Arc<dyn Fn() -> String + Send + Sync>);
+
+impl std::fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exposition")
+    }
+}
+
+/// Shared by all workers.
+#[derive(Debug)]
+pub struct Gateway {
+    pub identity: Identity,
+    pub keyspace: Keyspace,
+    pub shards: Vec<Arc<ShardState>>,
+    pub limits: Limits,
+    pub leases: Registry,
+    pub samples: Samples,
+    pub metrics: Metrics,
+    pub exposition: Exposition,
+    /// Cancelled when the proxy drains: streams end with `Unavailable`, which clients resume elsewhere.
+    pub draining: CancellationToken,
+}
+
+impl Gateway {
+    pub fn home(&self) -> &Arc<ShardState> {
+        &self.shards[usize::from(self.keyspace.home().0)]
+    }
+
+    /// The shard of a given name, for requests that name one.
+    pub fn shard_named(&self, name: &str) -> Option<&Arc<ShardState>> {
+        self.shards.iter().find(|s| s.name == name)
+    }
+}
+
+/// One worker: the gateway and its own connections to every shard, in the order of the shards.
+#[derive(Debug)]
+pub struct Worker {
+    pub gateway: Arc<Gateway>,
+    pools: Vec<ShardPool>,
+}
+
+impl Worker {
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        let pools = gateway.shards.iter().map(|s| ShardPool::new(s.clone())).collect();
+        Self { gateway, pools }
+    }
+
+    pub fn pool(&self, shard: ShardId) -> &ShardPool {
+        &self.pools[usize::from(shard.0)]
+    }
+
+    pub fn home(&self) -> &ShardPool {
+        self.pool(self.gateway.keyspace.home())
+    }
+
+    pub fn pools(&self) -> &[ShardPool] {
+        &self.pools
+    }
+}
+
+/// What a handler of a unary method gives back.
+pub type Handled<T> = Result<T, Status>;

@@ -1,0 +1,26 @@
+//! Compact: a revision of the home shard's line, translated for every other shard.
+
+use etcd_prism_upstream::{Class, Retry, reply, rpc};
+use etcd_prism_wire::{Code, request};
+use http::Response;
+
+use crate::body::ResponseBody;
+use crate::context::Context;
+use crate::error::{COMPACTED, RequestError};
+use crate::kv::forward;
+use crate::unary::UnaryRequest;
+
+/// Compacts home and answers with home's reply; the other shards follow in the background.
+pub async fn handle(cx: &Context, request: UnaryRequest) -> Result<Response<ResponseBody>, RequestError> {
+    let revision = request::int64_field(request.message(), 1)?;
+    let physical = request::int64_field(request.message(), 2)? != 0;
+    let home = cx.gateway().keyspace.home();
+    let call = forward::call(cx, rpc::COMPACT, request.frame, Class::Unary, Retry::Never);
+    let response = forward::unary(cx, home, call).await?;
+    // Home compacted already, by another client or through another proxy: the other shards may still be behind.
+    let done = reply::status_of(response.headers()).is_none_or(|s| s.code == Code::Ok || s.message == COMPACTED);
+    if done {
+        cx.gateway().samples.schedule(revision, physical);
+    }
+    Ok(response)
+}

@@ -1,0 +1,165 @@
+//! A Range over several shards.
+//!
+//! Each shard is read at one revision of its own, so what is merged is one snapshot per shard. Revisions of different
+//! shards cannot be compared: a range at a given revision is refused, and the reply's revision is the lowest.
+
+use std::collections::BTreeMap;
+
+use etcd_prism_routing::{RouteId, Segment, ShardId};
+use etcd_prism_upstream::{Class, Retry, UpstreamError, rpc};
+use etcd_prism_wire::patch::{self, Patch};
+use etcd_prism_wire::request::Range;
+use etcd_prism_wire::{frame, response};
+use http::Response;
+
+use crate::body::ResponseBody;
+use crate::context::Context;
+use crate::error::{RequestError, route_names};
+use crate::kv::forward;
+use crate::respond;
+
+mod concat;
+mod merge;
+
+/// Fields of RangeRequest and RangeResponse that are overridden.
+const LIMIT: u32 = 3;
+const REVISION: u32 = 4;
+const COUNT_ONLY: u32 = 9;
+const MORE: u32 = 3;
+const COUNT: u32 = 4;
+/// The sort target VALUE.
+const VALUE_TARGET: i64 = 4;
+
+/// Answers a range that spans `routes`.
+pub async fn range(
+    cx: &Context,
+    range: &Range<'_>,
+    routes: &[RouteId],
+    message: &[u8],
+) -> Result<Response<ResponseBody>, RequestError> {
+    let keyspace = &cx.gateway().keyspace;
+    if range.revision > 0 {
+        let names = route_names(keyspace, routes);
+        return Err(RequestError::Spans(format!(
+            "a range at a revision cannot span the routes {names}: each has a line of revisions of its own"
+        )));
+    }
+    if range.keys_only && range.sort_target == VALUE_TARGET {
+        return Err(RequestError::Spans("keys only, sorted by value, cannot be merged over shards".into()));
+    }
+    // The caller found that the range, clamped, spans shards: it is not empty.
+    let visible = range.keys.clamped().unwrap_or_default();
+    let segments = keyspace.segments(visible);
+    let pins = pin(cx, &segments, message).await?;
+    let total: i64 = pins.counts.iter().sum();
+    let header = patch::header_at(
+        cx.gateway().identity.cluster_id,
+        cx.gateway().identity.member_id,
+        pins.revisions.values().copied().min().unwrap_or(0),
+    );
+    if range.count_only {
+        let tail = Patch::new().int64(COUNT, total);
+        return Ok(respond::message(&[header.as_slice(), tail.as_slice()]));
+    }
+    let plan = Plan { cx, message, segments: &segments, pins: &pins, header: header.as_slice() };
+    if range.limit <= 0 && !range.is_sorted() && !range.filtered {
+        concat::stream(plan).await
+    } else {
+        merge::collect(plan, range).await
+    }
+}
+
+/// What the two ways of merging work from.
+#[derive(Clone, Copy)]
+struct Plan<'p> {
+    cx: &'p Context,
+    /// The client's RangeRequest.
+    message: &'p [u8],
+    segments: &'p [Segment<'p>],
+    pins: &'p Pins,
+    /// The merged reply's header, as a patch.
+    header: &'p [u8],
+}
+
+impl Plan<'_> {
+    /// The request for one segment, pinned to its shard's revision, with `extra` appended.
+    fn request(&self, segment: &Segment<'_>, extra: Patch) -> bytes::Bytes {
+        let revision = self.pins.revisions.get(&segment.shard).copied().unwrap_or(0);
+        let keys = Patch::new().keys(patch::RANGE_KEYS, segment.keys).int64(REVISION, revision);
+        frame::encode(&[self.message, keys.as_slice(), extra.as_slice()])
+    }
+
+    fn total(&self) -> i64 {
+        self.pins.counts.iter().sum()
+    }
+}
+
+/// The revision that each shard is read at, and how many keys each segment holds there.
+struct Pins {
+    revisions: BTreeMap<ShardId, i64>,
+    /// By segment.
+    counts: Vec<i64>,
+}
+
+/// Fixes the revision of every shard with its first segment's count, then counts the other segments at it.
+async fn pin(cx: &Context, segments: &[Segment<'_>], message: &[u8]) -> Result<Pins, RequestError> {
+    let mut first: BTreeMap<ShardId, usize> = BTreeMap::new();
+    for (i, segment) in segments.iter().enumerate() {
+        first.entry(segment.shard).or_insert(i);
+    }
+    let mut counts = vec![0; segments.len()];
+    let mut revisions = BTreeMap::new();
+    let firsts = first.values().map(|&i| count(cx, &segments[i], message, 0));
+    for (&i, answer) in first.values().zip(futures_util::future::join_all(firsts).await) {
+        let (revision, keys) = answer?;
+        revisions.insert(segments[i].shard, revision);
+        counts[i] = keys;
+    }
+    let others: Vec<usize> = (0..segments.len()).filter(|i| first.get(&segments[*i].shard) != Some(i)).collect();
+    let reads = others.iter().map(|&i| {
+        let revision = revisions.get(&segments[i].shard).copied().unwrap_or(0);
+        count(cx, &segments[i], message, revision)
+    });
+    for (&i, answer) in others.iter().zip(futures_util::future::join_all(reads).await) {
+        counts[i] = answer?.1;
+    }
+    Ok(Pins { revisions, counts })
+}
+
+/// The shard's revision and the number of keys in a segment.
+async fn count(
+    cx: &Context,
+    segment: &Segment<'_>,
+    message: &[u8],
+    revision: i64,
+) -> Result<(i64, i64), UpstreamError> {
+    let patch = Patch::new()
+        .keys(patch::RANGE_KEYS, segment.keys)
+        .int64(REVISION, revision)
+        .int64(LIMIT, 0)
+        .varint(COUNT_ONLY, 1);
+    let frame = frame::encode(&[message, patch.as_slice()]);
+    let reply = read(cx, segment.shard, frame, Class::Unary).await?;
+    let reply = parse(cx, segment.shard, &reply)?;
+    Ok((reply.revision, reply.count))
+}
+
+/// Reads a RangeResponse whole.
+async fn read(
+    cx: &Context,
+    shard: ShardId,
+    frame: bytes::Bytes,
+    class: Class,
+) -> Result<bytes::Bytes, UpstreamError> {
+    let pool = cx.worker.pool(shard);
+    let call = forward::call(cx, rpc::RANGE, frame, class, Retry::OnceElsewhere);
+    pool.call(call).await?.message(&pool.shard().name).await
+}
+
+fn parse<'m>(cx: &Context, shard: ShardId, message: &'m [u8]) -> Result<response::RangeReply<'m>, UpstreamError> {
+    response::range(message).map_err(|e| malformed(cx, shard, &e))
+}
+
+fn malformed(cx: &Context, shard: ShardId, reason: &dyn std::fmt::Display) -> UpstreamError {
+    UpstreamError::BadReply { shard: cx.worker.pool(shard).shard().name.clone(), reason: reason.to_string() }
+}

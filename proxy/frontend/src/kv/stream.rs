@@ -1,0 +1,285 @@
+//! RangeStream.
+//!
+//! Passed through where the shard speaks it (etcd 3.7). Older shards are read page by page at one revision: a single
+//! `Unimplemented` would make an API server give up streaming for every resource. A range over several shards chains
+//! them in key order. Header, `more` and `count` come with the last chunk only.
+
+use bytes::{Bytes, BytesMut};
+use etcd_prism_routing::{Placement, Segment, ShardId};
+use etcd_prism_upstream::{Class, Retry, ShardState, rpc};
+use etcd_prism_wire::frame;
+use etcd_prism_wire::patch::{self, Patch};
+use etcd_prism_wire::request::Range;
+use etcd_prism_wire::{Code, KeyRange, Status, request, response};
+use http::Response;
+use http_body::Frame;
+use tokio::sync::mpsc;
+
+use crate::body::ResponseBody;
+use crate::context::Context;
+use crate::error::{RequestError, route_names};
+use crate::kv::forward;
+use crate::metrics::Routed;
+use crate::{relay, respond};
+use crate::unary::UnaryRequest;
+
+const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+/// Keys in the first page; later pages aim at [`PAGE_BYTES`].
+const FIRST_PAGE: i64 = 64;
+const PAGE_BYTES: usize = 1 << 20;
+
+const LIMIT: u32 = 3;
+const REVISION: u32 = 4;
+
+type Sender = mpsc::Sender<Frame<Bytes>>;
+
+pub async fn handle(
+    cx: &Context,
+    request: UnaryRequest,
+    routed: &mut Routed,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let range = request::range(request.message())?;
+    check(&range)?;
+    let keyspace = &cx.gateway().keyspace;
+    let visible = range.keys.clamped().unwrap_or(KeyRange::default());
+    let placement = keyspace.place(visible);
+    routed.set(&placement);
+    let segments: Vec<(Vec<u8>, Vec<u8>, ShardId)> = match &placement {
+        Placement::One { shard, .. } => {
+            let state = cx.worker.pool(*shard).shard();
+            if speaks_range_stream(state) {
+                let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
+                return pass_through(cx, *shard, request.patched(clamp.as_slice())).await;
+            }
+            let keys = if range.keys.clamped().is_some() { visible } else { patch::NOTHING };
+            vec![(keys.key.to_vec(), keys.range_end.to_vec(), *shard)]
+        }
+        Placement::Spans(routes) if range.revision > 0 => {
+            let names = route_names(keyspace, routes);
+            return Err(RequestError::Spans(format!(
+                "a range at a revision cannot span the routes {names}: each has a line of revisions of its own"
+            )));
+        }
+        Placement::Spans(_) => {
+            let owned = |s: &Segment<'_>| (s.keys.key.to_vec(), s.keys.range_end.to_vec(), s.shard);
+            keyspace.segments(visible).iter().map(owned).collect()
+        }
+    };
+    let mut pages = Pages {
+        cx: cx.clone(),
+        message: Bytes::copy_from_slice(request.message()),
+        left: if range.limit > 0 { range.limit } else { i64::MAX },
+        count_only: range.count_only,
+        pinned: range.revision,
+        out: Totals::default(),
+    };
+    // The first page is read before the answer starts, so that errors come as a plain status.
+    let first = pages.first_page(&segments).await?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let status = match pages.run(&segments, first, &sender).await {
+            Ok(()) => Status::new(Code::Ok, ""),
+            Err(error) => error.status(),
+        };
+        // A client that is gone needs no status.
+        drop(sender.send(Frame::trailers(respond::trailers(&status))).await);
+    });
+    Ok(respond::with_body(ResponseBody::Stream(receiver)))
+}
+
+/// etcd's own refusals, in its words.
+fn check(range: &Range<'_>) -> Result<(), RequestError> {
+    let unimplemented = |text| Err(Status::new(Code::Unimplemented, text).into());
+    let invalid = |text| Err(Status::new(Code::InvalidArgument, text).into());
+    if range.keys.key.is_empty() {
+        return invalid("etcdserver: key is not provided");
+    }
+    if !(0..=2).contains(&range.sort_order) || !(0..=4).contains(&range.sort_target) {
+        return invalid("etcdserver: invalid sort option");
+    }
+    let natural = range.sort_target == 0 && range.sort_order != 2;
+    if !natural {
+        return unimplemented("RangeStream does not support custom sort orders");
+    }
+    if range.filtered {
+        return unimplemented("RangeStream does not support revision filters");
+    }
+    Ok(())
+}
+
+/// Whether every member of the shard is known to be 3.7 or newer.
+fn speaks_range_stream(shard: &ShardState) -> bool {
+    let endpoints = shard.endpoints();
+    let mut versions = endpoints.iter().filter_map(|e| e.seen()).peekable();
+    versions.peek().is_some() && versions.all(|seen| version(&seen.status.version) >= Some((3, 7)))
+}
+
+/// Major and minor of a version such as `3.7.3`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// A shard's own stream; the chunk that carries a header gets ours.
+async fn pass_through(cx: &Context, shard: ShardId, frame: Bytes) -> Result<Response<ResponseBody>, RequestError> {
+    let call = forward::call(cx, RANGE_STREAM, frame, Class::Bulk, Retry::OnceElsewhere);
+    cx.connection.used(shard);
+    let reply = cx.worker.pool(shard).call(call).await?;
+    if reply.early_status().is_some() {
+        return Ok(respond::early(reply.headers));
+    }
+    let name = cx.worker.pool(shard).shard().name.clone();
+    // The chunk with the counts carries a header, the others must not get one.
+    let header = Patch::new().bytes(1, &cx.gateway().identity.header_patch).into_bytes();
+    let patch = move |message: &[u8]| {
+        let chunk = request::bytes_field(message, 1)?;
+        let has_header = !request::bytes_field(chunk, 1)?.is_empty();
+        Ok(if has_header { header.clone() } else { Bytes::new() })
+    };
+    Ok(relay::start(reply, name, patch))
+}
+
+#[derive(Default)]
+struct Totals {
+    /// Lowest revision of the shards read.
+    revision: Option<i64>,
+    count: i64,
+    more: bool,
+}
+
+/// One page: a RangeResponse as it came.
+struct Page {
+    message: Bytes,
+}
+
+/// Reads segments page by page.
+struct Pages {
+    cx: Context,
+    message: Bytes,
+    /// Pairs that may still be sent.
+    left: i64,
+    count_only: bool,
+    /// The revision asked for; 0: each shard's latest.
+    pinned: i64,
+    out: Totals,
+}
+
+type OwnedSegment = (Vec<u8>, Vec<u8>, ShardId);
+
+impl Pages {
+    async fn first_page(&mut self, segments: &[OwnedSegment]) -> Result<Option<Page>, RequestError> {
+        let Some((key, end, shard)) = segments.first() else { return Ok(None) };
+        let limit = FIRST_PAGE.min(self.left);
+        Ok(Some(self.read(*shard, key, end, self.pinned, limit).await?))
+    }
+
+    async fn run(
+        &mut self,
+        segments: &[OwnedSegment],
+        mut first: Option<Page>,
+        sender: &Sender,
+    ) -> Result<(), RequestError> {
+        // The last chunk of pairs waits here: header and counts go with it.
+        let mut chunk = BytesMut::new();
+        let mut pins: Vec<(ShardId, i64)> = Vec::new();
+        for (key, end, shard) in segments {
+            let mut key = key.clone();
+            let mut revision = pins.iter().find(|(s, _)| s == shard).map_or(self.pinned, |(_, r)| *r);
+            let mut limit = FIRST_PAGE;
+            let mut counted = false;
+            loop {
+                let ask = limit.min(self.left.max(1));
+                let page = match first.take() {
+                    Some(page) => page,
+                    None => self.read(*shard, &key, end, revision, ask).await?,
+                };
+                let reply = response::range(&page.message)?;
+                if revision == 0 {
+                    revision = reply.revision;
+                    pins.push((*shard, revision));
+                }
+                self.out.revision = Some(self.out.revision.map_or(reply.revision, |r| r.min(reply.revision)));
+                if !counted {
+                    self.out.count += reply.count;
+                    counted = true;
+                }
+                if self.count_only {
+                    break;
+                }
+                if self.left == 0 {
+                    self.out.more |= !reply.kvs.is_empty();
+                    break;
+                }
+                if !reply.kvs.is_empty() && !chunk.is_empty() {
+                    self.send(&chunk, &[], sender).await?;
+                    chunk.clear();
+                }
+                for (record, _) in &reply.kvs {
+                    chunk.extend_from_slice(record);
+                }
+                self.left -= reply.kvs.len() as i64;
+                let Some((_, last)) = reply.kvs.last().filter(|_| reply.more) else { break };
+                if self.left == 0 {
+                    self.out.more = true;
+                    break;
+                }
+                key = response::key_value(last)?.key.to_vec();
+                key.push(0);
+                limit = next_limit(reply.kvs.len(), page.message.len());
+            }
+        }
+        let identity = &self.cx.gateway().identity;
+        let header = patch::header_at(identity.cluster_id, identity.member_id, self.out.revision.unwrap_or(0));
+        let tail = Patch::new().varint(3, u64::from(self.out.more)).int64(4, self.out.count);
+        self.send(&chunk, &[header.as_slice(), tail.as_slice()].concat(), sender).await
+    }
+
+    async fn read(
+        &self,
+        shard: ShardId,
+        key: &[u8],
+        end: &[u8],
+        revision: i64,
+        limit: i64,
+    ) -> Result<Page, RequestError> {
+        let keys = Patch::new().keys(patch::RANGE_KEYS, KeyRange::new(key, end));
+        let patch = keys.int64(REVISION, revision).int64(LIMIT, limit);
+        let frame = frame::encode(&[&self.message, patch.as_slice()]);
+        let pool = self.cx.worker.pool(shard);
+        let call = forward::call(&self.cx, rpc::RANGE, frame, Class::Bulk, Retry::OnceElsewhere);
+        let message = pool.call(call).await?.message(&pool.shard().name).await?;
+        Ok(Page { message })
+    }
+
+    /// Sends `RangeStreamResponse{range_response: pairs ‖ tail}`.
+    async fn send(&self, pairs: &[u8], tail: &[u8], sender: &Sender) -> Result<(), RequestError> {
+        let chunk = patch::wrap(1, &[pairs, tail].concat(), &Patch::new());
+        let framed = frame::encode(&[&chunk]);
+        sender.send(Frame::data(framed)).await.map_err(|_| Status::new(Code::Canceled, "client is gone").into())
+    }
+}
+
+/// As many keys as fill a page, judged by the last one.
+fn next_limit(keys: usize, bytes: usize) -> i64 {
+    let average = (bytes / keys.max(1)).max(1);
+    (PAGE_BYTES / average).clamp(16, 10_000) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("3.7.3"), Some((3, 7)));
+        assert!(version("3.10.0") > Some((3, 7)));
+        assert_eq!(version("garbage"), None);
+    }
+
+    #[test]
+    fn pages_aim_at_a_size() {
+        assert_eq!(next_limit(100, 100 * 1024), 1024);
+        assert_eq!(next_limit(1, 4 << 20), 16);
+        assert_eq!(next_limit(10, 100), 10_000);
+    }
+}

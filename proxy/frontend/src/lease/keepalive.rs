@@ -1,0 +1,138 @@
+//! LeaseKeepAlive.
+//!
+//! A request renews the lease on every shard that has it, and only then: nothing is renewed that the client did not ask
+//! for. To a shard a single renewal is a stream of one message, which looks like a unary call.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_prism_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use etcd_prism_upstream::{Class, Retry, UpstreamError, rpc};
+use etcd_prism_wire::frame::{self, FrameReader};
+use etcd_prism_wire::{Code, Status, request};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prost::Message;
+
+use crate::body::ResponseBody;
+use crate::context::Context;
+use crate::error::{RequestError, SERVER_STOPPED};
+use crate::kv::forward;
+use crate::queue::{self, Sender};
+use crate::respond;
+
+/// Longest wait for a shard. One that hangs must not delay the answer of the others.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Renewals under way at once per stream; more are read when one is done.
+const AT_ONCE: usize = 128;
+/// Bytes queued for a client that does not read before no more requests of it are taken.
+const QUEUED: usize = 64 * 1024;
+
+/// Serves a stream of renewals.
+pub fn keep_alive(cx: Context, body: Incoming) -> Response<ResponseBody> {
+    let (sender, receiver) = queue::queue();
+    tokio::spawn(async move {
+        let status = tokio::select! {
+            end = serve(&cx, body, &sender) => match end {
+                Ok(()) => Status::new(Code::Ok, ""),
+                Err(error) => error.status(),
+            },
+            () = std::future::poll_fn(|task| sender.poll_gone(task)) => return,
+            () = cx.gateway().draining.cancelled() => Status::new(Code::Unavailable, SERVER_STOPPED),
+        };
+        sender.finish(&status);
+    });
+    respond::with_body(ResponseBody::Queue(receiver))
+}
+
+async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), RequestError> {
+    let mut frames = FrameReader::new(cx.gateway().limits.max_message_bytes);
+    let mut renewals = FuturesUnordered::new();
+    let mut ids = HashSet::new();
+    let mut open = true;
+    loop {
+        while renewals.len() < AT_ONCE
+            && let Some(message) = frames.next()?
+        {
+            let id = request::int64_field(&message, 1)?;
+            if ids.len() < AT_ONCE {
+                ids.insert(id);
+            }
+            renewals.push(async move { (id, renew(cx, id).await) });
+        }
+        if !open && renewals.is_empty() {
+            return Ok(());
+        }
+        let may_read = open && renewals.len() < AT_ONCE && sender.queued() < QUEUED;
+        tokio::select! {
+            Some((id, outcome)) = renewals.next() => match outcome {
+                Ok(answer) => sender.push(answer),
+                // A stream of one lease ends as etcd's would. One that renews several goes on for the others; the client
+                // asks again.
+                Err(error) if ids.len() == 1 => return Err(error.into()),
+                Err(error) => tracing::debug!(lease = id, %error, "renewal without an answer"),
+            },
+            frame = body.frame(), if may_read => match frame {
+                Some(Ok(frame)) => if let Ok(data) = frame.into_data() {
+                    frames.push(data);
+                },
+                // A reset by the client; the reply has no reader any more.
+                Some(Err(_)) => return Ok(()),
+                None => open = false,
+            },
+            gone = std::future::poll_fn(|task| sender.poll_drained(task, QUEUED / 2)), if open && !may_read => {
+                if gone { return Ok(()); }
+            }
+        }
+    }
+}
+
+/// Renews on every shard and answers the lowest TTL.
+async fn renew(cx: &Context, id: i64) -> Result<Bytes, UpstreamError> {
+    let registry = &cx.gateway().leases;
+    let had = registry.get(id).unwrap_or_default().shards;
+    let frame = rpc::frame_of(&LeaseKeepAliveRequest { id });
+    let mut call = forward::call(cx, rpc::LEASE_KEEP_ALIVE, frame, Class::Unary, Retry::OnceElsewhere);
+    call.metadata.remove("grpc-timeout");
+    call.timeout = Some(PATIENCE);
+    let asks = cx.worker.pools().iter().map(|pool| {
+        let call = call.clone();
+        async move { (pool.shard().id, rpc::unary::<LeaseKeepAliveResponse>(pool, call).await) }
+    });
+    let mut lowest: Option<LeaseKeepAliveResponse> = None;
+    let (mut gone, mut absent, mut failure) = (false, None, None);
+    for (shard, answer) in join_all(asks).await {
+        match answer {
+            Ok(reply) if reply.ttl > 0 => {
+                registry.on_shard(id, shard, 0);
+                if lowest.as_ref().is_none_or(|l| reply.ttl < l.ttl) {
+                    lowest = Some(reply);
+                }
+            }
+            // It was there and is not any more: its keys there are gone, and so is the lease.
+            Ok(reply) => {
+                gone |= had.contains(&shard);
+                absent = Some(reply);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    let reply = match (lowest, failure, absent) {
+        (Some(reply), ..) if !gone => reply,
+        (None, Some(error), _) if !gone => return Err(error),
+        (lowest, _, absent) => {
+            if lowest.is_some() {
+                for shard in &cx.gateway().shards {
+                    registry.owe_revoke(id, shard.id);
+                }
+            }
+            registry.died(id);
+            LeaseKeepAliveResponse { id, ttl: 0, ..absent.or(lowest).unwrap_or_default() }
+        }
+    };
+    Ok(frame::encode(&[&reply.encode_to_vec(), &cx.gateway().identity.header_patch]))
+}

@@ -1,0 +1,141 @@
+//! One HTTP/2 connection to an endpoint, made when needed and again when it broke.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::body::RequestBody;
+use crate::endpoint::EndpointState;
+
+/// Why a connection could not be made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    #[error("{0}")]
+    Io(Arc<std::io::Error>),
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    #[error("{0}")]
+    Tls(Arc<etcd_prism_tls::TlsError>),
+    #[error("HTTP/2 handshake: {0}")]
+    Handshake(Arc<hyper::Error>),
+}
+
+/// Flow control of a connection, in bytes. h2 closes a connection on which half of the connection window came in very
+/// small frames at once, so that window is large.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    pub stream: u32,
+    pub connection: u32,
+}
+
+/// A connection slot.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    endpoint: Arc<EndpointState>,
+    windows: Windows,
+    current: Mutex<Option<SendRequest<RequestBody>>>,
+    /// Held while connecting, so that a thousand waiting requests make one connection.
+    connecting: tokio::sync::Mutex<()>,
+    streams: Arc<AtomicUsize>,
+}
+
+impl Connector {
+    pub(crate) fn new(endpoint: Arc<EndpointState>, windows: Windows) -> Self {
+        Self {
+            endpoint,
+            windows,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+            streams: Arc::default(),
+        }
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stream on this connection until the guard is dropped.
+    pub(crate) fn stream_guard(&self) -> StreamGuard {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        StreamGuard { streams: self.streams.clone() }
+    }
+
+    /// A handle to a live connection.
+    pub(crate) async fn ready(&self) -> Result<SendRequest<RequestBody>, ConnectError> {
+        if let Some(handle) = self.live() {
+            return Ok(handle);
+        }
+        let _single = self.connecting.lock().await;
+        if let Some(handle) = self.live() {
+            return Ok(handle);
+        }
+        let bound = self.endpoint.connect_timeout;
+        let handle =
+            tokio::time::timeout(bound, self.connect()).await.map_err(|_| ConnectError::TimedOut(bound))??;
+        *self.current.lock() = Some(handle.clone());
+        Ok(handle)
+    }
+
+    fn live(&self) -> Option<SendRequest<RequestBody>> {
+        self.current.lock().as_ref().filter(|handle| !handle.is_closed()).cloned()
+    }
+
+    async fn connect(&self) -> Result<SendRequest<RequestBody>, ConnectError> {
+        let endpoint = &self.endpoint.endpoint;
+        let io = |error| ConnectError::Io(Arc::new(error));
+        let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(io)?;
+        tcp.set_nodelay(true).map_err(io)?;
+        match &self.endpoint.tls {
+            None => self.handshake(tcp).await,
+            Some(tls) => {
+                let name = tls.server_name(&endpoint.host).map_err(|e| ConnectError::Tls(Arc::new(e)))?;
+                let connector = tokio_rustls::TlsConnector::from(tls.current());
+                self.handshake(connector.connect(name, tcp).await.map_err(io)?).await
+            }
+        }
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<RequestBody>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (handle, connection) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(self.windows.stream)
+            .initial_connection_window_size(self.windows.connection)
+            // etcd allows as many as a client likes; its SETTINGS come after the first requests.
+            .initial_max_send_streams(1 << 20)
+            .max_concurrent_reset_streams(4096)
+            .keep_alive_interval(self.endpoint.keepalive_interval)
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(false)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
+        let endpoint = self.endpoint.endpoint.url.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%endpoint, %error, "upstream connection ended");
+            }
+        });
+        Ok(handle)
+    }
+}
+
+/// Counts a stream while it is open.
+#[derive(Debug)]
+pub struct StreamGuard {
+    streams: Arc<AtomicUsize>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

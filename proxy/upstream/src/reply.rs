@@ -1,0 +1,112 @@
+//! Replies of shards.
+
+use bytes::{Bytes, BytesMut};
+use etcd_prism_wire::frame::{FrameReader, PREFIX_LEN};
+use etcd_prism_wire::{Code, Status};
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::connector::StreamGuard;
+use crate::error::UpstreamError;
+use crate::shard::InFlight;
+
+/// The longest message etcd sends: grpc-go's limit is the largest int32.
+pub const MAX_REPLY: usize = i32::MAX as usize;
+
+/// The head of a shard's answer and its body, still on the way.
+#[derive(Debug)]
+pub struct Reply {
+    pub headers: HeaderMap,
+    pub body: Incoming,
+    pub places: Places,
+}
+
+/// What the reply holds until it is over.
+#[derive(Debug)]
+pub struct Places {
+    pub(crate) _in_flight: Option<InFlight>,
+    pub(crate) _stream: StreamGuard,
+}
+
+impl Reply {
+    pub(crate) fn new(shard: &str, response: Response<Incoming>, places: Places) -> Result<Self, UpstreamError> {
+        let (head, body) = response.into_parts();
+        if head.status != http::StatusCode::OK {
+            let reason = format!("HTTP status {}", head.status);
+            return Err(UpstreamError::BadReply { shard: shard.to_owned(), reason });
+        }
+        Ok(Self { headers: head.headers, body, places })
+    }
+
+    /// The status of an answer that consists of headers only; etcd answers every failed unary call this way.
+    pub fn early_status(&self) -> Option<Status> {
+        status_of(&self.headers)
+    }
+
+    /// Reads a unary reply whole: its one message. A status other than OK is an error.
+    pub async fn message(mut self, shard: &str) -> Result<Bytes, UpstreamError> {
+        if let Some(status) = self.early_status() {
+            return Err(status.into());
+        }
+        let bad = |reason: &str| UpstreamError::BadReply { shard: shard.to_owned(), reason: reason.to_owned() };
+        let mut chunks = Chunks::default();
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|e| lost(shard, &e))?;
+            match frame.into_data() {
+                Ok(data) => chunks.push(data),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let status = status_of(&trailers).ok_or_else(|| bad("no grpc-status"))?;
+                    if status.code != Code::Ok {
+                        return Err(status.into());
+                    }
+                    let body = chunks.join();
+                    if body.len() < PREFIX_LEN {
+                        return Err(bad("no message"));
+                    }
+                    let mut reader = FrameReader::new(MAX_REPLY);
+                    reader.push(body);
+                    let message = reader.next().map_err(|e| bad(&e.to_string()))?;
+                    return message.filter(|_| reader.is_empty()).ok_or_else(|| bad("not exactly one message"));
+                }
+            }
+        }
+        Err(lost(shard, &"ended without a status"))
+    }
+}
+
+/// The status in a header or trailer map, if it has one.
+pub fn status_of(headers: &HeaderMap) -> Option<Status> {
+    let code = headers.get("grpc-status")?;
+    let message = headers.get("grpc-message").map_or(&b""[..], |m| m.as_bytes());
+    Some(Status::from_headers(code.as_bytes(), message))
+}
+
+pub(crate) fn lost(shard: &str, reason: &dyn std::fmt::Display) -> UpstreamError {
+    UpstreamError::ConnectionLost { shard: shard.to_owned(), reason: reason.to_string() }
+}
+
+/// Body chunks; a body of one chunk, the usual one, is not copied.
+#[derive(Debug, Default)]
+struct Chunks {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: Bytes) {
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = chunk;
+        } else {
+            if self.rest.is_empty() {
+                self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+            }
+            self.rest.extend_from_slice(&chunk);
+        }
+    }
+
+    fn join(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+    }
+}
