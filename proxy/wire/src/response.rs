@@ -82,7 +82,8 @@ pub struct Watch<'a> {
     pub cancel_reason: &'a [u8],
     pub fragment: bool,
     pub events: usize,
-    /// Mod revision of the last event; events come in order.
+    /// Mod revisions of the first and the last event; events come in order.
+    pub first_mod_revision: i64,
     pub last_mod_revision: i64,
 }
 
@@ -93,10 +94,10 @@ impl Watch<'_> {
     }
 }
 
-/// Reads a WatchResponse. Only the last event is looked into.
+/// Reads a WatchResponse. Only the first and the last event are looked into.
 pub fn watch(message: &[u8]) -> Result<Watch<'_>, Malformed> {
     let mut out = Watch::default();
-    let mut last_event = None;
+    let (mut first_event, mut last_event) = (None, None);
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
@@ -110,11 +111,13 @@ pub fn watch(message: &[u8]) -> Result<Watch<'_>, Malformed> {
             11 => {
                 out.events += 1;
                 last_event = Some(field.bytes()?);
+                first_event = first_event.or(last_event);
             }
             _ => {}
         }
     }
-    if let Some(event) = last_event {
+    if let (Some(first), Some(event)) = (first_event, last_event) {
+        out.first_mod_revision = event_key_value(first)?.mod_revision;
         out.last_mod_revision = event_key_value(event)?.mod_revision;
     }
     Ok(out)

@@ -51,7 +51,7 @@ pub fn put_padded(out: &mut impl BufMut, mut value: u64, width: usize) {
 /// Bytes that [`put`] writes for `value`.
 #[inline]
 pub fn len(value: u64) -> usize {
-    ((64 - (value | 1).leading_zeros() as usize) * 9 + 63) / 64
+    ((64 - (value | 1).leading_zeros() as usize) * 9 + 64) / 64
 }
 
 #[cfg(test)]

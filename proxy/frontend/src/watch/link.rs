@@ -1,0 +1,192 @@
+//! A stream to one shard, for all legs that a client's stream has there.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_prism_routing::ShardId;
+use etcd_prism_upstream::pool::{OpenStream, ReplyHead};
+use etcd_prism_upstream::reply::{self, MAX_REPLY, Places};
+use etcd_prism_upstream::{Reply, UpstreamError};
+use etcd_prism_wire::frame::FrameReader;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::gateway::Worker;
+
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+/// Longest wait for a connection in one attempt.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+type Opening = Pin<Box<dyn Future<Output = Result<OpenStream, UpstreamError>> + Send>>;
+
+enum State {
+    /// No stream. It is opened when a leg needs one, not before the time given.
+    Closed { not_before: Option<Instant> },
+    Opening(Opening),
+    /// Messages can be sent; the shard's answer starts with its first message.
+    Open { sender: mpsc::UnboundedSender<Bytes>, head: ReplyHead },
+    Flowing { sender: mpsc::UnboundedSender<Bytes>, body: Incoming, _places: Places },
+}
+
+/// What a link has to tell.
+pub(super) enum LinkEvent {
+    /// The stream is open: legs can be created.
+    Opened,
+    Message(Bytes),
+    /// The stream ended; whatever was live on it is not any more.
+    Ended(UpstreamError),
+}
+
+/// A stream to one shard.
+pub(super) struct Link {
+    pub shard: ShardId,
+    state: State,
+    frames: FrameReader,
+    backoff: Duration,
+    /// The legs on this stream by upstream id: the client's watcher id.
+    pub legs: HashMap<i64, i64>,
+    /// Creates that the shard has not answered, in order.
+    pub asked: VecDeque<i64>,
+    next_id: i64,
+    /// Highest revision seen in a header.
+    pub revision: i64,
+    /// The client asked for progress while it could not be asked for here.
+    pub progress_wanted: bool,
+}
+
+impl Link {
+    pub fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            state: State::Closed { not_before: None },
+            frames: FrameReader::new(MAX_REPLY),
+            backoff: MIN_BACKOFF,
+            legs: HashMap::new(),
+            asked: VecDeque::new(),
+            next_id: 1,
+            revision: 0,
+            progress_wanted: false,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Flowing { .. })
+    }
+
+    /// When it may be opened again; `None` if it is not waiting for that.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Closed { not_before } => not_before,
+            _ => None,
+        }
+    }
+
+    /// Opens the stream if it is closed and may be opened.
+    pub fn open(&mut self, worker: &Arc<Worker>, metadata: &HeaderMap) {
+        let State::Closed { not_before } = self.state else { return };
+        if not_before.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        let (worker, shard, metadata) = (worker.clone(), self.shard, metadata.clone());
+        self.state = State::Opening(Box::pin(async move {
+            let path = PathAndQuery::from_static(WATCH);
+            worker.pool(shard).open(&path, metadata, Instant::now() + CONNECT_PATIENCE).await
+        }));
+    }
+
+    /// Closes the stream; the shard forgets its watchers. It may be opened again at once.
+    pub fn close(&mut self) {
+        self.reset(None);
+    }
+
+    fn reset(&mut self, not_before: Option<Instant>) {
+        self.state = State::Closed { not_before };
+        self.frames = FrameReader::new(MAX_REPLY);
+        self.legs.clear();
+        self.asked.clear();
+    }
+
+    /// A fresh id for a leg.
+    pub fn next_id(&mut self) -> i64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Sends a frame. On a stream that is closed it is dropped: legs are created anew when it opens.
+    pub fn send(&self, frame: Bytes) {
+        if let State::Open { sender, .. } | State::Flowing { sender, .. } = &self.state {
+            // A send fails only when the stream has just ended, which its reader reports.
+            drop(sender.send(frame));
+        }
+    }
+
+    pub fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<LinkEvent> {
+        loop {
+            match &mut self.state {
+                State::Closed { .. } => return Poll::Pending,
+                State::Opening(opening) => match std::task::ready!(opening.as_mut().poll(cx)) {
+                    Ok(OpenStream { sender, reply, .. }) => {
+                        self.state = State::Open { sender, head: reply };
+                        return Poll::Ready(LinkEvent::Opened);
+                    }
+                    Err(error) => return Poll::Ready(self.ended(error)),
+                },
+                State::Open { sender, head } => match std::task::ready!(Pin::new(head).poll(cx)) {
+                    Ok(reply) => {
+                        if let Some(status) = reply.early_status() {
+                            return Poll::Ready(self.ended(status.into()));
+                        }
+                        let Reply { body, places, .. } = reply;
+                        self.state = State::Flowing { sender: sender.clone(), body, _places: places };
+                    }
+                    Err(error) => return Poll::Ready(self.ended(error)),
+                },
+                State::Flowing { body, .. } => {
+                    match self.frames.next() {
+                        Ok(Some(message)) => {
+                            self.backoff = MIN_BACKOFF;
+                            return Poll::Ready(LinkEvent::Message(message));
+                        }
+                        Ok(None) => {}
+                        Err(error) => return Poll::Ready(self.lost(&error)),
+                    }
+                    match std::task::ready!(Pin::new(body).poll_frame(cx)) {
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(data) => self.frames.push(data),
+                            Err(frame) => {
+                                let status = reply::status_of(&frame.into_trailers().unwrap_or_default());
+                                let event = match status {
+                                    Some(status) => self.ended(status.into()),
+                                    None => self.lost(&"no status"),
+                                };
+                                return Poll::Ready(event);
+                            }
+                        },
+                        Some(Err(error)) => return Poll::Ready(self.lost(&error)),
+                        None => return Poll::Ready(self.lost(&"cut off")),
+                    }
+                }
+            }
+        }
+    }
+
+    fn lost(&mut self, reason: &dyn std::fmt::Display) -> LinkEvent {
+        self.ended(UpstreamError::ConnectionLost { shard: String::new(), reason: reason.to_string() })
+    }
+
+    fn ended(&mut self, error: UpstreamError) -> LinkEvent {
+        self.reset(Some(Instant::now() + self.backoff));
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        LinkEvent::Ended(error)
+    }
+}

@@ -1,0 +1,78 @@
+//! Messages of watch streams.
+
+use bytes::Bytes;
+use etcd_prism_wire::patch::{self, Patch};
+use etcd_prism_wire::{KeyRange, frame};
+
+use super::watcher::Leg;
+use crate::identity::Identity;
+
+/// Fields of WatchRequest.
+const CREATE: u32 = 1;
+const CANCEL: u32 = 2;
+const PROGRESS: u32 = 3;
+/// Fields of WatchCreateRequest.
+const START_REVISION: u32 = 3;
+const CREATE_WATCH_ID: u32 = 7;
+/// Fields of WatchResponse.
+const WATCH_ID: u32 = 2;
+const CREATED: u32 = 3;
+const CANCELED: u32 = 4;
+const CANCEL_REASON: u32 = 6;
+
+/// The id of a watcher that could not be created.
+pub(super) const INVALID_ID: i64 = -1;
+
+/// Asks a shard for a watcher: the client's own request with its keys, start and id replaced.
+pub(super) fn create(request: &[u8], leg: &Leg) -> Bytes {
+    let patch = Patch::new()
+        .keys(patch::RANGE_KEYS, KeyRange::new(&leg.key, &leg.range_end))
+        .int64(START_REVISION, leg.opened_at)
+        .int64(CREATE_WATCH_ID, leg.upstream_id);
+    frame::encode(&[&patch::wrap(CREATE, request, &patch)])
+}
+
+pub(super) fn cancel(upstream_id: i64) -> Bytes {
+    frame::encode(&[&patch::wrap(CANCEL, &[], &Patch::new().int64(1, upstream_id))])
+}
+
+pub(super) fn progress_request() -> Bytes {
+    frame::encode(&[&patch::wrap(PROGRESS, &[], &Patch::new())])
+}
+
+/// A shard's message under the client's id.
+pub(super) fn pass_on(identity: &Identity, message: &[u8], id: i64) -> Bytes {
+    let patch = Patch::new().int64(WATCH_ID, id);
+    frame::encode(&[message, &identity.header_patch, patch.as_slice()])
+}
+
+fn header(identity: &Identity, revision: i64) -> Patch {
+    patch::header_at(identity.cluster_id, identity.member_id, revision)
+}
+
+/// `created`, with the revision that the watcher follows on.
+pub(super) fn created(identity: &Identity, message: &[u8], id: i64, revision: Option<i64>) -> Bytes {
+    match revision {
+        None => pass_on(identity, message, id),
+        Some(revision) => {
+            let patch = Patch::new().int64(WATCH_ID, id);
+            frame::encode(&[message, header(identity, revision).as_slice(), patch.as_slice()])
+        }
+    }
+}
+
+/// The answer to a create that failed.
+pub(super) fn create_failed(identity: &Identity, revision: i64, reason: &str) -> Bytes {
+    let patch = Patch::new()
+        .int64(WATCH_ID, INVALID_ID)
+        .varint(CREATED, 1)
+        .varint(CANCELED, 1)
+        .bytes(CANCEL_REASON, reason.as_bytes());
+    frame::encode(&[header(identity, revision).as_slice(), patch.as_slice()])
+}
+
+/// The answer to a cancel.
+pub(super) fn canceled(identity: &Identity, revision: i64, id: i64) -> Bytes {
+    let patch = Patch::new().int64(WATCH_ID, id).varint(CANCELED, 1);
+    frame::encode(&[header(identity, revision).as_slice(), patch.as_slice()])
+}

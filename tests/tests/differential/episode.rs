@@ -1,0 +1,401 @@
+//! Watchers on both sides while random calls run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_prism_proto::etcdserverpb::watch_create_request::FilterType;
+use etcd_prism_proto::etcdserverpb::request_op::Request;
+use etcd_prism_proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutResponse, WatchCreateRequest, WatchResponse,
+};
+use etcd_prism_proto::mvccpb::event::EventType;
+use etcd_prism_proto::mvccpb::{Event, KeyValue};
+use etcd_prism_tests::request::{delete, prefix_end, put, txn};
+use etcd_prism_tests::wait::DEADLINE;
+use etcd_prism_tests::watch_check::{self, WatcherLog, header_revision, is_progress, wants};
+use etcd_prism_tests::watch_stream::WatchStream;
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::call::{Call, Reply, brief};
+use crate::compare::{key_values, previous, same};
+use crate::run::Run;
+use crate::state::FUTURE;
+use crate::translate::watch_for_subject;
+
+/// The reference's half and the subject's half of something.
+type Pair<T> = [T; 2];
+
+/// One watcher on both sides.
+struct Watcher {
+    ids: Pair<i64>,
+    logs: Pair<WatcherLog>,
+    routes: Vec<&'static str>,
+    /// For each route, the last revision of the drain that this watcher gets an event of.
+    targets: BTreeMap<&'static str, Pair<i64>>,
+}
+
+impl Watcher {
+    fn request(&self) -> &WatchCreateRequest {
+        &self.logs[0].request
+    }
+
+    /// It was created behind a compaction, which cancels it.
+    fn is_compacted(&self, compacted: i64) -> bool {
+        (1..compacted).contains(&self.request().start_revision)
+    }
+
+    fn waits_for_the_future(&self) -> bool {
+        self.request().start_revision >= FUTURE
+    }
+
+    /// Whether one side has got everything that it will get.
+    fn is_drained(&self, side: usize, compacted: i64, route_of: impl Fn(&[u8]) -> &'static str) -> bool {
+        if self.is_compacted(compacted) {
+            return self.logs[side].responses.iter().any(|response| response.canceled);
+        }
+        self.targets.iter().all(|(route, target)| {
+            self.logs[side]
+                .events()
+                .rev()
+                .any(|event| route_of(watch_check::key(event)) == *route && watch_check::revision(event) >= target[side])
+        })
+    }
+}
+
+impl Run {
+    /// Opens watchers, makes random calls, and compares every event.
+    pub(crate) async fn episode(&mut self) -> Result<(), String> {
+        let mut streams = [&self.setup.reference, &self.setup.subject].map(WatchStream::open_with_leader);
+        let mut watchers = Vec::new();
+        for request in self.watch_requests() {
+            if let Some(watcher) = self.create(&mut streams, &request).await? {
+                watchers.push(watcher);
+            }
+        }
+        self.refuse_creates(&mut streams, &watchers).await?;
+        for _ in 0..self.generator.rng.random_range(3..25) {
+            self.random_call().await?;
+        }
+        if self.generator.chance(3) {
+            self.expire().await?;
+        }
+        self.large_events(&watchers).await?;
+        self.drain(&mut streams, &mut watchers).await?;
+        if let Some(fault) = self.setup.fault
+            && watchers.iter_mut().any(|watcher| fault.break_watch(&mut watcher.logs[1].responses))
+        {
+            self.setup.fault = None;
+        }
+        for watcher in &watchers {
+            let context = |error| format!("watch {:?}: {error}", watcher.request());
+            self.compare_watcher(watcher).map_err(context)?;
+        }
+        // A watcher that a compaction has canceled holds back progress until the client cancels it too, as clientv3 does.
+        let (compacted, alive): (Vec<_>, Vec<_>) =
+            watchers.iter().partition(|watcher| watcher.is_compacted(self.state.compacted));
+        self.cancel(&mut streams, &compacted).await?;
+        self.progress(&mut streams, &alive).await?;
+        self.cancel(&mut streams, &alive).await
+    }
+
+    fn watch_requests(&mut self) -> Vec<WatchCreateRequest> {
+        let count = self.generator.rng.random_range(1..=4);
+        (0..count).map(|index| self.watch_request(index)).collect()
+    }
+
+    fn watch_request(&mut self, index: i64) -> WatchCreateRequest {
+        let generator = &mut self.generator;
+        let route = generator.keys.route(&mut generator.rng);
+        let spanning = generator.chance(10);
+        let (key, range_end) = match generator.rng.random_range(0..10) {
+            _ if spanning => (Bytes::from_static(b"\0"), Bytes::from_static(b"\0")),
+            0..3 => (generator.keys.key(&mut generator.rng, route), Bytes::new()),
+            3..9 => {
+                let prefix = generator.keys.prefix(&mut generator.rng, route);
+                let end = prefix_end(&prefix);
+                (prefix, end)
+            }
+            // An empty key in a create is the first key there is.
+            _ => (Bytes::new(), Bytes::new()),
+        };
+        let route = if key.is_empty() { self.state.layout.default_route() } else { route };
+        let start_revision = match generator.rng.random_range(0..10) {
+            _ if spanning => 0,
+            0..4 => 0,
+            4..6 => generator.kept_revision(&self.state, route).unwrap_or(0),
+            6..8 => generator.kept_revision(&self.state, route).map_or(0, |revision| revision + 1),
+            8 => generator.compacted_revision(&self.state, route).unwrap_or(0),
+            _ => FUTURE,
+        };
+        let filters = [FilterType::Noput, FilterType::Nodelete];
+        let filters = filters.into_iter().filter(|_| generator.chance(15)).map(i32::from).collect();
+        WatchCreateRequest {
+            key,
+            range_end,
+            start_revision,
+            filters,
+            progress_notify: generator.chance(30),
+            prev_kv: generator.chance(50),
+            fragment: generator.chance(30),
+            watch_id: if generator.chance(25) { 1_000 + index } else { 0 },
+        }
+    }
+
+    /// None where both sides refuse it in the same words.
+    async fn create(
+        &mut self,
+        streams: &mut Pair<WatchStream>,
+        request: &WatchCreateRequest,
+    ) -> Result<Option<Watcher>, String> {
+        self.operations += 1;
+        self.coverage.watch(&self.state, request);
+        let requests = [request.clone(), watch_for_subject(&self.state, request)];
+        let [reference, subject] = streams;
+        let (reference, mut subject) =
+            tokio::join!(reference.create(requests[0].clone()), subject.create(requests[1].clone()));
+        if let Some(fault) = self.setup.fault {
+            let mut answers = vec![subject.clone()];
+            if fault.break_watch(&mut answers) {
+                (self.setup.fault, subject) = (None, answers.swap_remove(0));
+            }
+        }
+        self.coverage.watch_response(&reference);
+        same("created: canceled", &reference.canceled, &subject.canceled)?;
+        same("created: cancel_reason", &reference.cancel_reason, &subject.cancel_reason)?;
+        let routes: Vec<_> = self.state.layout.routes_of(&request.key, &request.range_end).into_iter().collect();
+        if reference.canceled || request.watch_id != 0 {
+            same("created: watch_id", &reference.watch_id, &subject.watch_id)?;
+        }
+        if reference.canceled {
+            return Ok(None);
+        }
+        if let ([route], 0) = (&routes[..], request.start_revision) {
+            self.state
+                .observe_header(route, header_revision(&reference), header_revision(&subject))
+                .map_err(|error| format!("created: {error}"))?;
+        }
+        let ids = [reference.watch_id, subject.watch_id];
+        Ok(Some(Watcher { ids, logs: requests.map(WatcherLog::new), routes, targets: BTreeMap::new() }))
+    }
+
+    /// Creates that cannot be, on a stream that must outlive them; and requests that do nothing.
+    async fn refuse_creates(&mut self, streams: &mut Pair<WatchStream>, watchers: &[Watcher]) -> Result<(), String> {
+        let route = self.generator.keys.route(&mut self.generator.rng);
+        let key = self.generator.keys.key(&mut self.generator.rng, route);
+        let negative = WatchCreateRequest { key: key.clone(), start_revision: -1, ..Default::default() };
+        let prefix = self.generator.keys.prefix(&mut self.generator.rng, route);
+        let [low, high] = [b"a", b"b"].map(|end| Bytes::from([&prefix[..], end].concat()));
+        let reversed = WatchCreateRequest { key: high, range_end: low, ..Default::default() };
+        let mut requests = vec![negative, reversed];
+        let taken = watchers.iter().map(|watcher| watcher.request().watch_id).find(|id| *id != 0);
+        requests.extend(taken.map(|watch_id| WatchCreateRequest { key, watch_id, ..Default::default() }));
+        let index = self.generator.rng.random_range(0..requests.len());
+        if self.create(streams, &requests[index]).await?.is_some() {
+            return Err(format!("a watch that cannot be was created: {:?}", requests[index]));
+        }
+        self.coverage.option("watch: request without a variant");
+        self.coverage.option("watch: cancel of an unknown id");
+        for stream in streams.iter() {
+            stream.send_nothing();
+            stream.send_cancel(77_777);
+        }
+        self.refuse_spanning().await
+    }
+
+    /// A watch over several shards begins now or not at all.
+    async fn refuse_spanning(&mut self) -> Result<(), String> {
+        if self.state.layout.shards().len() < 2 {
+            return Ok(());
+        }
+        self.coverage.option("refused: watch from a revision");
+        let mut stream = WatchStream::open(&self.setup.subject);
+        let everything = Bytes::from_static(b"\0");
+        let (key, range_end) = (everything.clone(), everything);
+        let request = WatchCreateRequest { key, range_end, start_revision: 1, ..Default::default() };
+        let answer = stream.create(request).await;
+        match answer.canceled && answer.watch_id == -1 && !answer.cancel_reason.is_empty() {
+            true => Ok(()),
+            false => Err(format!("a watch over all shards from a revision is answered with {answer:?}")),
+        }
+    }
+
+    /// Values so large that a watcher with `fragment` gets their change in fragments.
+    async fn large_events(&mut self, watchers: &[Watcher]) -> Result<(), String> {
+        let wanted = |watcher: &&Watcher| {
+            let request = watcher.request();
+            request.fragment && request.prev_kv && request.filters.is_empty() && request.range_end.len() > 1
+        };
+        let Some(watcher) = watchers.iter().find(wanted) else { return Ok(()) };
+        let value = vec![b'v'; 700_000];
+        let keys = [b"1", b"2"].map(|end| [&watcher.request().key[..], end].concat());
+        for _ in 0..2 {
+            let puts = keys.iter().map(|key| Request::RequestPut(put(key, &value)));
+            self.succeed(&Call::Txn(txn(puts))).await?;
+        }
+        let [first, _] = &keys;
+        let range_end = [&watcher.request().key[..], b"3"].concat().into();
+        self.succeed(&Call::Delete(DeleteRangeRequest { range_end, ..delete(first) })).await.map(drop)
+    }
+
+    /// Writes a last put and delete into every watched range, and reads until every watcher has got its last event.
+    async fn drain(&mut self, streams: &mut Pair<WatchStream>, watchers: &mut [Watcher]) -> Result<(), String> {
+        let mut writes: Vec<Pair<Event>> = Vec::new();
+        for index in 0..watchers.len() {
+            for key in self.last_keys(&watchers[index]) {
+                let written = self.succeed(&Call::Put(put(&key, "last"))).await?;
+                writes.push(revisions(&written).map(|revision| bare_event(EventType::Put, &key, revision)));
+                let deleted = self.succeed(&Call::Delete(delete(&key))).await?;
+                writes.push(revisions(&deleted).map(|revision| bare_event(EventType::Delete, &key, revision)));
+            }
+        }
+        for watcher in watchers.iter_mut().filter(|watcher| !watcher.waits_for_the_future()) {
+            for event in &writes {
+                if wants(&watcher.logs[0].request, &event[0]) {
+                    let route = self.state.layout.route_of(watch_check::key(&event[0]));
+                    watcher.targets.insert(route, [0, 1].map(|side| watch_check::revision(&event[side])));
+                }
+            }
+        }
+        let (layout, compacted) = (self.state.layout.clone(), self.state.compacted);
+        for (side, stream) in streams.iter_mut().enumerate() {
+            let end = Instant::now() + DEADLINE;
+            while let Some(waiting) =
+                watchers.iter().find(|watcher| !watcher.is_drained(side, compacted, |key| layout.route_of(key)))
+            {
+                let text = format!("{:?} on side {side} to get {:?}", waiting.request(), waiting.targets);
+                let left = end.saturating_duration_since(Instant::now());
+                let response = stream.try_next(left).await.map_err(|end| format!("waiting for {text}: {end}"))?;
+                self.coverage.watch_response(&response);
+                deliver(side, response, watchers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One key for each route of the watched range.
+    fn last_keys(&mut self, watcher: &Watcher) -> Vec<Bytes> {
+        if watcher.waits_for_the_future() || watcher.is_compacted(self.state.compacted) {
+            return Vec::new();
+        }
+        let key = &watcher.request().key;
+        if watcher.routes.len() == 1 {
+            return vec![if key.is_empty() { Bytes::from_static(b"\0") } else { key.clone() }];
+        }
+        watcher.routes.iter().map(|route| self.generator.keys.key(&mut self.generator.rng, route)).collect()
+    }
+
+    fn compare_watcher(&mut self, watcher: &Watcher) -> Result<(), String> {
+        let layout = self.state.layout.clone();
+        let [reference, subject] = &watcher.logs;
+        reference.check().map_err(|error| format!("the reference: {error}"))?;
+        let shard_of = |key: &[u8]| layout.shard_of(layout.route_of(key));
+        let one_line = watcher.routes.iter().all(|route| layout.shard_of(route) == layout.shard_of(watcher.routes[0]));
+        let checked = if one_line { subject.check() } else { subject.check_lines(shard_of) };
+        checked.map_err(|error| format!("the subject: {error}"))?;
+        for shard in layout.shards() {
+            let on_shard = |log: &WatcherLog| -> Vec<Event> {
+                log.events().filter(|event| shard_of(watch_check::key(event)) == shard).cloned().collect()
+            };
+            let (reference, subject) = (on_shard(reference), on_shard(subject));
+            let names = |events: &[Event]| -> Vec<(i32, Bytes)> {
+                events.iter().map(|event| (event.r#type, Bytes::copy_from_slice(watch_check::key(event)))).collect()
+            };
+            same("events", &names(&reference), &names(&subject))?;
+            for (reference, subject) in reference.iter().zip(&subject) {
+                self.compare_event(reference, subject)?;
+            }
+        }
+        let ends = |log: &WatcherLog| -> Vec<(bool, String)> {
+            let ends = log.responses.iter().filter(|response| response.canceled);
+            ends.map(|end| (end.compact_revision > log.request.start_revision, end.cancel_reason.clone())).collect()
+        };
+        same("cancellations by compaction", &ends(reference), &ends(subject))
+    }
+
+    fn compare_event(&mut self, reference: &Event, subject: &Event) -> Result<(), String> {
+        let none = KeyValue::default();
+        let kvs = [reference, subject].map(|event| event.kv.as_ref().unwrap_or(&none));
+        key_values(&mut self.state, kvs[0], kvs[1])?;
+        previous(&mut self.state, reference.prev_kv.as_ref(), subject.prev_kv.as_ref())
+    }
+
+    /// Asks for progress until every watcher has been told that it has seen everything.
+    async fn progress(&mut self, streams: &mut Pair<WatchStream>, alive: &[&Watcher]) -> Result<(), String> {
+        const ASK_AGAIN: Duration = Duration::from_millis(100);
+        // etcd does not answer while one watcher of the stream waits for the future.
+        if alive.is_empty() || alive.iter().any(|watcher| watcher.waits_for_the_future()) {
+            return Ok(());
+        }
+        self.coverage.option("watch: progress request");
+        for (side, stream) in streams.iter_mut().enumerate() {
+            let mut told = vec![false; alive.len()];
+            let end = Instant::now() + DEADLINE;
+            while told.contains(&false) {
+                if Instant::now() > end {
+                    return Err(format!("side {side} does not answer a progress request"));
+                }
+                stream.send_progress_request();
+                while let Ok(response) = stream.try_next(ASK_AGAIN).await {
+                    if !is_progress(&response) {
+                        return Err(format!("after everything was read, side {side} sends {}", brief(&response)));
+                    }
+                    for (watcher, told) in alive.iter().zip(&mut told) {
+                        let concerned = [-1, watcher.ids[side]].contains(&response.watch_id);
+                        let newest = watcher.targets.values().map(|target| target[side]).max().unwrap_or(0);
+                        let single = watcher.routes.len() == 1;
+                        *told |= concerned && (!single || header_revision(&response) >= newest);
+                    }
+                    if !told.contains(&false) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, streams: &mut Pair<WatchStream>, watchers: &[&Watcher]) -> Result<(), String> {
+        for watcher in watchers {
+            for (side, stream) in streams.iter_mut().enumerate() {
+                let id = watcher.ids[side];
+                stream.send_cancel(id);
+                let answer = stream.wait_for("canceled", |response| response.canceled && response.watch_id == id).await;
+                self.coverage.watch_response(&answer);
+                if !answer.events.is_empty() || answer.compact_revision != 0 || !answer.cancel_reason.is_empty() {
+                    return Err(format!("the answer to a cancel on side {side} is {answer:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn deliver(side: usize, response: WatchResponse, watchers: &mut [Watcher]) -> Result<(), String> {
+    if response.watch_id == -1 && is_progress(&response) {
+        watchers.iter_mut().for_each(|watcher| watcher.logs[side].responses.push(response.clone()));
+        return Ok(());
+    }
+    match watchers.iter_mut().find(|watcher| watcher.ids[side] == response.watch_id) {
+        Some(watcher) => {
+            watcher.logs[side].responses.push(response);
+            Ok(())
+        }
+        None => Err(format!("side {side} sends a response for nobody: {}", brief(&response))),
+    }
+}
+
+fn bare_event(kind: EventType, key: &Bytes, mod_revision: i64) -> Event {
+    let kv = KeyValue { key: key.clone(), mod_revision, ..Default::default() };
+    Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }
+}
+
+fn revisions(replies: &Pair<Reply>) -> Pair<i64> {
+    replies.each_ref().map(|reply| match reply {
+        Reply::Put(PutResponse { header, .. }) | Reply::Delete(DeleteRangeResponse { header, .. }) => {
+            header.as_ref().map_or(0, |header| header.revision)
+        }
+        _ => 0,
+    })
+}

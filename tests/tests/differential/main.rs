@@ -1,0 +1,125 @@
+//! The same random trace against one etcd and against the proxy: replies must agree in code, text and content, revisions by
+//! an order-preserving map for each route, lease ids by any map.
+//!
+//! `DIFFERENTIAL_SEED` replays a trace and `DIFFERENTIAL_OPERATIONS` sets its length. Every count is printed, and an
+//! option or error of `required.rs` that was never hit fails the run.
+
+mod call;
+mod compare;
+mod coverage;
+mod episode;
+mod errors;
+mod fault;
+mod generate;
+mod generate_txn;
+mod keys;
+mod required;
+mod revisions;
+mod run;
+mod state;
+mod touch;
+mod translate;
+
+use std::sync::Arc;
+
+use etcd_prism_tests::client::Client;
+use etcd_prism_tests::etcd::EtcdBuilder;
+use etcd_prism_tests::layout::Layout;
+use etcd_prism_tests::scratch::Scratch;
+use etcd_prism_tests::tools::Version;
+use etcd_prism_tests::topology::Topology;
+
+use crate::fault::Fault;
+use crate::required::{ERRORS, OPTIONS, SPANNING_OPTIONS, STREAM_ERRORS, STREAM_OPTIONS};
+use crate::run::{Run, Setup};
+
+/// Long enough that everything in `required.rs` comes up.
+const OPERATIONS: u64 = 20_000;
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+fn setup(reference: Client, subject: Client, layout: Layout, version: Version) -> Setup {
+    Setup {
+        reference,
+        subject,
+        layout,
+        seed: from_env("DIFFERENTIAL_SEED").unwrap_or_else(rand::random),
+        operations: from_env("DIFFERENTIAL_OPERATIONS").unwrap_or(OPERATIONS),
+        range_stream: version == Version::Newest,
+        fault: None,
+    }
+}
+
+/// Runs the trace and prints what it hit; panics where the sides differ or something was not hit.
+async fn must_agree(setup: Setup) {
+    let mut options = OPTIONS.to_vec();
+    let mut errors = ERRORS.to_vec();
+    if setup.range_stream {
+        options.extend(STREAM_OPTIONS);
+        errors.extend(STREAM_ERRORS);
+    }
+    if setup.layout.shards().len() > 1 {
+        options.extend(SPANNING_OPTIONS.iter().filter(|name| setup.range_stream || !name.starts_with("range stream")));
+    }
+    println!("DIFFERENTIAL_SEED={} DIFFERENTIAL_OPERATIONS={}", setup.seed, setup.operations);
+    let is_short = setup.operations < OPERATIONS;
+    let coverage = Run::trace(setup).await.unwrap_or_else(|error| panic!("{error}"));
+    let (report, missing) = coverage.report(&options, &errors);
+    println!("{report}");
+    assert!(is_short || missing.is_empty(), "never hit: {missing:#?}");
+}
+
+async fn etcd(name: &str, version: Version, scratch: &Arc<Scratch>) -> etcd_prism_tests::etcd::EtcdCluster {
+    EtcdBuilder::new(name).version(version).progress_interval(300).start(scratch).await
+}
+
+/// The comparison itself must not see differences where there are none.
+#[tokio::test]
+async fn one_etcd_agrees_with_another() {
+    let scratch = Arc::new(Scratch::new());
+    let reference = etcd("reference", Version::Newest, &scratch).await;
+    let subject = etcd("subject", Version::Newest, &scratch).await;
+    must_agree(setup(reference.client(), subject.client(), Layout::single(), Version::Newest)).await;
+}
+
+/// And must see each difference that there is.
+#[tokio::test]
+async fn each_broken_reply_is_found() {
+    let scratch = Arc::new(Scratch::new());
+    let reference = etcd("reference", Version::Newest, &scratch).await;
+    let subject = etcd("subject", Version::Newest, &scratch).await;
+    for fault in Fault::ALL {
+        let setup = setup(reference.client(), subject.client(), Layout::single(), Version::Newest);
+        let setup = Setup { fault: Some(*fault), operations: OPERATIONS, ..setup };
+        match Run::trace(setup).await {
+            Ok(_) => panic!("{fault:?} is not found"),
+            Err(error) => println!("{fault:?}: {:.200}", error.lines().next().unwrap_or_default()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn four_shards_agree_with_one_etcd() {
+    over(Layout::four_shards(), Version::Newest).await;
+}
+
+#[tokio::test]
+async fn four_old_shards_agree_with_one_old_etcd() {
+    over(Layout::four_shards(), Version::V3_5).await;
+}
+
+/// Routes on one shard and one timeline: nothing spans.
+#[tokio::test]
+async fn four_routes_on_one_shard_agree_with_one_etcd() {
+    over(Layout::single(), Version::Newest).await;
+}
+
+async fn over(layout: Layout, version: Version) {
+    let scratch = Arc::new(Scratch::new());
+    let reference = etcd("reference", version, &scratch).await;
+    let shard = |name: &str| EtcdBuilder::new(name).version(version).progress_interval(300);
+    let topology = Topology::start_with(layout.clone(), shard, |proxy| proxy).await;
+    must_agree(setup(reference.client(), topology.client(), layout, version)).await;
+}
