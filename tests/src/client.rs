@@ -33,12 +33,16 @@ macro_rules! services {
 impl Client {
     /// `endpoint` is `http://HOST:PORT`.
     pub fn new(endpoint: &str) -> Self {
-        const WINDOW: u32 = 8 << 20;
+        Self::with_window(endpoint, 8 << 20)
+    }
+
+    /// A server can send `window` bytes on one stream, and twice that on the connection, before the client reads.
+    pub fn with_window(endpoint: &str, window: u32) -> Self {
         let channel = Endpoint::from_shared(endpoint.to_owned())
             .expect("an endpoint URL")
             .connect_timeout(Duration::from_secs(5))
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(2 * WINDOW)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(2 * window)
             .connect_lazy();
         Self { endpoint: endpoint.to_owned(), channel }
     }

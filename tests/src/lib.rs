@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod etcd;
+pub mod history;
 pub mod http;
 pub mod layout;
 pub mod ports;

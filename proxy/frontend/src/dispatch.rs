@@ -15,7 +15,7 @@ use crate::error::RequestError;
 use crate::gateway::Worker;
 use crate::kv::{compact, range, stream, write};
 use crate::metrics::Routed;
-use crate::{lease, lock, metadata, respond, unary, watch};
+use crate::{lease, lock, metadata, other, respond, unary, watch};
 
 /// Every method that is served, by its path. Requests are counted by their place here.
 pub const METHODS: &[&str] = &[
@@ -38,7 +38,47 @@ pub const METHODS: &[&str] = &[
     "/v3electionpb.Election/Leader",
     "/v3electionpb.Election/Observe",
     "/v3electionpb.Election/Resign",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.Maintenance/MoveLeader",
+    "/etcdserverpb.Maintenance/Downgrade",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Cluster/MemberAdd",
+    "/etcdserverpb.Cluster/MemberRemove",
+    "/etcdserverpb.Cluster/MemberUpdate",
+    "/etcdserverpb.Cluster/MemberPromote",
+    "/etcdserverpb.Auth/AuthEnable",
+    "/etcdserverpb.Auth/AuthDisable",
+    "/etcdserverpb.Auth/AuthStatus",
+    "/etcdserverpb.Auth/Authenticate",
+    "/etcdserverpb.Auth/UserAdd",
+    "/etcdserverpb.Auth/UserGet",
+    "/etcdserverpb.Auth/UserList",
+    "/etcdserverpb.Auth/UserDelete",
+    "/etcdserverpb.Auth/UserChangePassword",
+    "/etcdserverpb.Auth/UserGrantRole",
+    "/etcdserverpb.Auth/UserRevokeRole",
+    "/etcdserverpb.Auth/RoleAdd",
+    "/etcdserverpb.Auth/RoleGet",
+    "/etcdserverpb.Auth/RoleList",
+    "/etcdserverpb.Auth/RoleDelete",
+    "/etcdserverpb.Auth/RoleGrantPermission",
+    "/etcdserverpb.Auth/RoleRevokePermission",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    // No path looks like this: whatever else is asked for is counted here.
+    UNKNOWN,
 ];
+
+/// Stands for all paths that are not served: clients must not be able to make up label values.
+const UNKNOWN: &str = "(unknown)";
 
 type Reply = Result<Response<ResponseBody>, RequestError>;
 
@@ -57,13 +97,13 @@ pub async fn handle(
     }
     let started = Instant::now();
     let path = head.uri.path();
-    let Some(method) = METHODS.iter().position(|m| *m == path) else {
-        return crate::other::handle(worker, connection, Request::from_parts(head, body)).await;
-    };
+    let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);
     let metrics = worker.gateway.clone();
     let cx = Context { worker, connection, headers: Arc::new(head.headers) };
     let mut routed = Routed::None;
-    let response = if metadata::has_valid_version(&cx.headers) {
+    let response = if METHODS[method] == UNKNOWN {
+        respond::status(&other::unknown(path))
+    } else if metadata::has_valid_version(&cx.headers) {
         serve(&cx, METHODS[method], body, &mut routed).await.unwrap_or_else(|e| respond::status(&e.status()))
     } else {
         let text = "etcdserver: invalid client api version";
@@ -80,6 +120,7 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Ro
     match path {
         "/etcdserverpb.Watch/Watch" => return Ok(watch::serve(cx.clone(), body)),
         "/etcdserverpb.Lease/LeaseKeepAlive" => return Ok(lease::keep_alive(cx.clone(), body)),
+        _ if path.starts_with(other::reflection::PACKAGE) => return other::reflection::handle(cx, path, body).await,
         _ => {}
     }
     let request = unary::read(body, max).await?;
@@ -94,7 +135,10 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Ro
         "/etcdserverpb.Lease/LeaseRevoke" => typed(cx, lease::revoke(cx, decode(&request)?).await?),
         "/etcdserverpb.Lease/LeaseTimeToLive" => typed(cx, lease::time_to_live(cx, decode(&request)?).await?),
         "/etcdserverpb.Lease/LeaseLeases" => typed(cx, lease::leases(cx).await?),
-        _ => lock::handle(cx, path, request, routed).await,
+        _ if path.starts_with("/v3lockpb.") || path.starts_with("/v3electionpb.") => {
+            lock::handle(cx, path, request, routed).await
+        }
+        _ => other::handle(cx, path, request).await,
     }
 }
 

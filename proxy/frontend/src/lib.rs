@@ -23,6 +23,8 @@ pub mod relay;
 pub mod respond;
 pub mod server;
 pub mod unary;
+pub mod version;
+pub mod view;
 pub mod watch;
 
 pub use gateway::{Gateway, Worker};

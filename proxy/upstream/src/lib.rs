@@ -10,6 +10,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod configure;
 pub mod connector;
 pub mod endpoint;
 pub mod error;

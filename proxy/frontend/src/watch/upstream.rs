@@ -77,7 +77,8 @@ impl Driver {
     }
 
     fn on_message(&mut self, shard: ShardId, message: Bytes) -> Result<(), Status> {
-        let view = match response::watch(&message) {
+        let scanned = message.clone();
+        let view = match response::watch(&scanned) {
             Ok(view) => view,
             Err(error) => {
                 let name = &self.cx.worker.pool(shard).shard().name;

@@ -1,0 +1,86 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use etcd_prism_config::Config;
+
+/// One etcd endpoint over several etcd clusters: a gRPC proxy that routes key prefixes to shards.
+#[derive(Debug, Parser)]
+#[command(name = "etcd-prism", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the proxy.
+    Serve {
+        /// The configuration file (TOML).
+        #[arg(long, value_name = "FILE", env = "ETCD_PRISM_CONFIG")]
+        config: PathBuf,
+    },
+    /// Starts four local etcd shards and the proxy in front of them, for trying things out.
+    Playground {
+        /// Where the proxy listens; the other ports follow from this one.
+        #[arg(long, value_name = "ADDR", default_value_t = etcd_prism_playground::DEFAULT_LISTEN)]
+        listen: SocketAddr,
+        /// Where the shards keep their data; survives restarts.
+        #[arg(long, value_name = "DIR", default_value = etcd_prism_playground::DEFAULT_DATA_DIR)]
+        data_dir: PathBuf,
+        /// How many proxies to start.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        proxies: usize,
+        /// The etcd binary; the one on the PATH by default.
+        #[arg(long, value_name = "PATH", env = "ETCD_PRISM_ETCD")]
+        etcd: Option<PathBuf>,
+    },
+    /// Checks a configuration file and explains what it means.
+    CheckConfig {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Prints shell completions.
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve { config } => crate::serve::run(&config),
+            Command::Playground { listen, data_dir, proxies, etcd } => {
+                let prism = std::env::current_exe().context("cannot find my own binary")?;
+                let mut options = etcd_prism_playground::Options::new(prism);
+                options.listen = listen;
+                options.data_dir = data_dir;
+                options.proxies = proxies;
+                options.etcd = etcd;
+                runtime()?.block_on(etcd_prism_playground::run(options)).map_err(|e| anyhow::anyhow!("{e}"))
+            }
+            Command::CheckConfig { file } => {
+                println!("{}", Config::load(&file)?.explain());
+                Ok(())
+            }
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "etcd-prism", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The runtime of everything that is not the data path.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")
+}

@@ -1,0 +1,162 @@
+//! Wires the parts together and runs the proxy.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use etcd_prism_config::Config;
+use etcd_prism_frontend::compaction::{self, Samples};
+use etcd_prism_frontend::gateway::{Exposition, Gateway, Limits, Worker};
+use etcd_prism_frontend::metrics::Metrics;
+use etcd_prism_frontend::server::{self, Options};
+use etcd_prism_frontend::{Identity, dispatch, lease};
+use etcd_prism_routing::{Keyspace, RouteSpec, ShardId};
+use etcd_prism_tls::ReloadingServerConfig;
+use etcd_prism_upstream::configure::{configure, shard_state};
+use etcd_prism_upstream::{ShardState, health};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Bounds of the latency histogram, in seconds.
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Runs the proxy until it is told to stop.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    crate::logging::start(&config.log);
+    raise_descriptor_limit();
+    crate::cli::runtime()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let prometheus = install_metrics()?;
+    let stop = CancellationToken::new();
+    let keyspace = keyspace(&config)?;
+    let shards = start_shards(&config, &stop)?;
+    let home = keyspace.home();
+    let gateway = Arc::new(Gateway {
+        identity: Identity::new(&config.cluster_name, &config.listen.advertise),
+        metrics: Metrics::new(&keyspace, dispatch::METHODS),
+        samples: Samples::new(shards.len(), home),
+        keyspace,
+        shards,
+        limits: Limits {
+            max_request_bytes: config.listen.max_request_bytes,
+            max_message_bytes: config.listen.max_message_bytes(),
+            max_txn_ops: config.listen.max_txn_ops,
+        },
+        leases: lease::Registry::default(),
+        exposition: Exposition(Arc::new({
+            let prometheus = prometheus.clone();
+            move || prometheus.render()
+        })),
+        draining: CancellationToken::new(),
+    });
+    let control = Arc::new(Worker::new(gateway.clone()));
+    tokio::spawn(compaction::run(control.clone(), stop.clone()));
+    tokio::spawn(lease::retry_revokes(control, stop.clone()));
+
+    let listener = bind(config.listen.client, "listen.client").await?;
+    let options = Options {
+        workers: config.listen.workers.unwrap_or_else(cores),
+        work_stealing: config.listen.work_stealing,
+        max_connections: config.listen.max_connections,
+        max_concurrent_streams: config.listen.max_concurrent_streams,
+        drain_timeout: config.listen.drain_timeout,
+        tls: server_tls(&config, &stop)?,
+    };
+    let server = tokio::spawn(server::run(listener, gateway.clone(), options));
+    tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
+    wait_for_stop().await?;
+    tracing::info!("draining");
+    gateway.draining.cancel();
+    server.await.context("the server panicked")??;
+    stop.cancel();
+    Ok(())
+}
+
+fn keyspace(config: &Config) -> anyhow::Result<Keyspace> {
+    let specs: Vec<RouteSpec> = config
+        .routes
+        .iter()
+        .map(|route| {
+            let shard = config.shards.iter().position(|s| s.name == route.shard);
+            Ok(RouteSpec {
+                name: route.name.clone(),
+                prefixes: route.prefixes.iter().map(|p| p.clone().into_bytes()).collect(),
+                shard: ShardId(shard.with_context(|| format!("route {}: no shard {}", route.name, route.shard))? as u16),
+            })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Keyspace::new(&specs)?)
+}
+
+/// Sets up the shards and starts to watch their health.
+fn start_shards(config: &Config, stop: &CancellationToken) -> anyhow::Result<Vec<Arc<ShardState>>> {
+    let mut shards = Vec::new();
+    for (i, shard) in config.shards.iter().enumerate() {
+        let configured = configure(shard)?;
+        let state = Arc::new(shard_state(ShardId(i as u16), shard, &configured));
+        if let Some(tls) = configured.tls {
+            tokio::spawn(tls.watch(stop.clone()));
+        }
+        tokio::spawn(health::watch(state.clone(), stop.clone()));
+        shards.push(state);
+    }
+    Ok(shards)
+}
+
+fn server_tls(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Arc<ReloadingServerConfig>>> {
+    let Some(files) = &config.listen.tls else { return Ok(None) };
+    let tls = ReloadingServerConfig::load(files.clone()).context("listen.tls")?;
+    tokio::spawn(tls.clone().watch(stop.clone()));
+    Ok(Some(tls))
+}
+
+async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: change {key} in the configuration file, or free the port"))
+}
+
+async fn wait_for_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .install_recorder()?;
+    // Histograms keep what they saw until somebody folds it in.
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+/// An API server opens a connection per resource type, so thousands are normal.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
+}
