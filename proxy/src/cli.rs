@@ -10,7 +10,7 @@ use etcd_prism_config::Config;
 /// One etcd endpoint over several etcd clusters: a gRPC proxy that routes key prefixes to shards.
 #[derive(Debug, Parser)]
 #[command(name = "etcd-prism", version)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -51,7 +51,7 @@ enum Command {
 }
 
 impl Cli {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve { config } => crate::serve::run(&config),
             Command::Playground { listen, data_dir, proxies, etcd } => {
@@ -76,7 +76,7 @@ impl Cli {
 }
 
 /// The runtime of everything that is not the data path.
-pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")

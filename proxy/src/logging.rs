@@ -4,7 +4,7 @@ use etcd_prism_config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `RUST_LOG` overrides the configured level.
-pub fn start(log: &Log) {
+pub(crate) fn start(log: &Log) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use etcd_prism_config::Config;
 use etcd_prism_frontend::compaction::{self, Samples};
-use etcd_prism_frontend::gateway::{Exposition, Gateway, Limits, Worker};
+use etcd_prism_frontend::gateway::{Exposition, Gateway, Worker};
 use etcd_prism_frontend::metrics::Metrics;
 use etcd_prism_frontend::server::{self, Options};
 use etcd_prism_frontend::{Identity, dispatch, lease};
@@ -20,19 +22,21 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+mod reload;
+
 /// Bounds of the latency histogram, in seconds.
 const SECONDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Runs the proxy until it is told to stop.
-pub fn run(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     crate::logging::start(&config.log);
     raise_descriptor_limit();
-    crate::cli::runtime()?.block_on(serve(config))
+    crate::cli::runtime()?.block_on(serve(path, config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     let prometheus = install_metrics()?;
     let stop = CancellationToken::new();
     let keyspace = keyspace(&config)?;
@@ -44,11 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         samples: Samples::new(shards.len(), home),
         keyspace,
         shards,
-        limits: Limits {
-            max_request_bytes: config.listen.max_request_bytes,
-            max_message_bytes: config.listen.max_message_bytes(),
-            max_txn_ops: config.listen.max_txn_ops,
-        },
+        limits: ArcSwap::from_pointee(reload::limits(&config)),
         leases: lease::Registry::default(),
         exposition: Exposition(Arc::new({
             let prometheus = prometheus.clone();
@@ -61,16 +61,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(lease::retry_revokes(control, stop.clone()));
 
     let listener = bind(config.listen.client, "listen.client").await?;
+    let max_connections = Arc::new(AtomicUsize::new(config.listen.max_connections));
+    let tls = server_tls(&config, &stop)?;
     let options = Options {
         workers: config.listen.workers.unwrap_or_else(cores),
         work_stealing: config.listen.work_stealing,
-        max_connections: config.listen.max_connections,
+        max_connections: max_connections.clone(),
         max_concurrent_streams: config.listen.max_concurrent_streams,
         drain_timeout: config.listen.drain_timeout,
-        tls: server_tls(&config, &stop)?,
+        tls: tls.clone(),
     };
     let server = tokio::spawn(server::run(listener, gateway.clone(), options));
+    let hangup = signal(SignalKind::hangup())?;
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
+    let reloader =
+        reload::Reloader { path: path.to_owned(), config, gateway: gateway.clone(), max_connections, tls, stop: stop.clone() };
+    tokio::spawn(reloader.run(hangup));
     wait_for_stop().await?;
     tracing::info!("draining");
     gateway.draining.cancel();
@@ -110,11 +116,11 @@ fn start_shards(config: &Config, stop: &CancellationToken) -> anyhow::Result<Vec
     Ok(shards)
 }
 
-fn server_tls(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Arc<ReloadingServerConfig>>> {
+fn server_tls(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Arc<ArcSwap<ReloadingServerConfig>>>> {
     let Some(files) = &config.listen.tls else { return Ok(None) };
     let tls = ReloadingServerConfig::load(files.clone()).context("listen.tls")?;
     tokio::spawn(tls.clone().watch(stop.clone()));
-    Ok(Some(tls))
+    Ok(Some(Arc::new(ArcSwap::new(tls))))
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

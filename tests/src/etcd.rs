@@ -68,7 +68,8 @@ impl EtcdBuilder {
             .map(|(name, [client, peer])| {
                 let args = self.arguments(name, &client, &peer, &initial.join(","), scratch);
                 let program = tools::etcd(self.version);
-                let spec = Spec { name: name.clone(), program, args, env: Vec::new(), log: scratch.log(name) };
+                let (name, log) = (name.clone(), scratch.log(name));
+                let spec = Spec { name, program, args, env: Vec::new(), log, tail: 4 };
                 let process = Process::spawn(spec).expect("start etcd");
                 EtcdServer { process, client, _peer: peer, _scratch: scratch.clone() }
             })
@@ -95,6 +96,7 @@ impl EtcdBuilder {
             format!("--election-timeout={election}"),
             // A killed process loses nothing that it wrote: only a machine that stops would.
             "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
         ];
         args.extend(self.flags.iter().cloned());
         args

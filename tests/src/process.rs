@@ -21,6 +21,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Standard output and error are appended to it.
     pub log: PathBuf,
+    /// How many lines of its log a failed test shows.
+    pub tail: usize,
 }
 
 /// A running child. Killed when dropped; when the test is failing, the end of its log is printed then.
@@ -37,6 +39,10 @@ impl Process {
         // The kernel kills the child when the thread that started it ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&spec.program).args(&spec.args);
+        // etcd and etcdctl take flags from the environment, also those that were meant for others.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD")) {
+            command.env_remove(name);
+        }
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = spawn_from_lasting_thread(command)?;
@@ -93,18 +99,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            print_tail(&self.spec.name, &self.spec.log);
+            print_tail(&self.spec);
         }
     }
 }
 
-fn print_tail(name: &str, log: &Path) {
-    const LINES: usize = 25;
+fn print_tail(Spec { name, log, tail, .. }: &Spec) {
+    const LENGTH: usize = 400;
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     eprintln!("--- {name}: last lines of {}", log.display());
-    for line in &lines[lines.len().saturating_sub(LINES)..] {
-        eprintln!("{line}");
+    for line in &lines[lines.len().saturating_sub(*tail)..] {
+        eprintln!("{}", &line[..line.floor_char_boundary(LENGTH)]);
     }
 }
 

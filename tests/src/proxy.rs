@@ -101,6 +101,7 @@ impl ProxyBuilder {
             args,
             env: Vec::new(),
             log: scratch.log(&self.name),
+            tail: 30,
         };
         let process = Process::spawn(spec).expect("start etcd-prism");
         let scratch = scratch.clone();
@@ -166,8 +167,8 @@ impl Proxy {
 
     /// Waits until its `/readyz` answers 200.
     pub async fn wait_ready(&self) {
-        let (admin, what) = (self.admin(), format!("{} to be ready", self.builder.name));
-        wait::until(&what, async || http::get_ok(&admin, "/readyz").await).await;
+        let (admin, what) = (self.ports[0].address(), format!("{} to be ready", self.builder.name));
+        wait::until(&what, async || self.client().kv().range(crate::request::get("x")).await.map_err(|e|(e,&admin))).await;
     }
 
     /// Its metrics in Prometheus' text format.

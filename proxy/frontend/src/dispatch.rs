@@ -115,7 +115,7 @@ pub async fn handle(
 }
 
 async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Routed) -> Reply {
-    let max = cx.gateway().limits.max_message_bytes;
+    let max = cx.gateway().limits().max_message_bytes;
     // Streams of requests read their body themselves.
     match path {
         "/etcdserverpb.Watch/Watch" => return Ok(watch::serve(cx.clone(), body)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use etcd_prism_routing::{Keyspace, ShardId};
 use etcd_prism_upstream::{ShardPool, ShardState};
 use etcd_prism_wire::Status;
@@ -39,7 +40,7 @@ pub struct Gateway {
     pub identity: Identity,
     pub keyspace: Keyspace,
     pub shards: Vec<Arc<ShardState>>,
-    pub limits: Limits,
+    pub limits: ArcSwap<Limits>,
     pub leases: Registry,
     pub samples: Samples,
     pub metrics: Metrics,
@@ -49,6 +50,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The limits in force; they change when the configuration is reloaded.
+    pub fn limits(&self) -> Limits {
+        **self.limits.load()
+    }
+
     pub fn home(&self) -> &Arc<ShardState> {
         &self.shards[usize::from(self.keyspace.home().0)]
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use etcd_prism_tls::ReloadingServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -20,13 +21,14 @@ pub struct Options {
     pub workers: usize,
     /// One work-stealing runtime instead.
     pub work_stealing: bool,
-    /// Connections beyond this are closed as they come.
-    pub max_connections: usize,
+    /// Connections beyond this are closed as they come. Read for each connection, so it may change.
+    pub max_connections: Arc<AtomicUsize>,
     /// Streams per connection, told to clients.
     pub max_concurrent_streams: u32,
     /// Longest wait for requests in flight when draining.
     pub drain_timeout: Duration,
-    pub tls: Option<Arc<ReloadingServerConfig>>,
+    /// Read for each connection, so it may change; whether there is TLS at all may not.
+    pub tls: Option<Arc<ArcSwap<ReloadingServerConfig>>>,
 }
 
 /// Why the server cannot start.
@@ -72,7 +74,7 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>, options: Options)
             }
         };
         let open: usize = inboxes.iter().map(|i| i.load.load(Ordering::Relaxed)).sum();
-        if open >= options.max_connections {
+        if open >= options.max_connections.load(Ordering::Relaxed) {
             tracing::warn!(open, "connection refused: too many are open (listen.max_connections)");
             continue;
         }

@@ -51,7 +51,7 @@ pub async fn txn(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Re
     let mut footprint = Footprint::default();
     let mut leases = Vec::new();
     let (mut reserved_write, mut must_clamp) = (false, false);
-    let shape = request::txn(request.message(), cx.gateway().limits.max_txn_ops, &mut |used, keys| {
+    let shape = request::txn(request.message(), cx.gateway().limits().max_txn_ops, &mut |used, keys| {
         reserved_write |= used.writes() && keys.key.first() == Some(&RESERVED);
         must_clamp |= keys.touches_reserved();
         if let Use::Put { lease } = used
@@ -125,5 +125,5 @@ fn refuse_reserved(key: &[u8]) -> Result<(), RequestError> {
 /// etcd's limit on a request, kept here because shards are given more room than clients are.
 fn check_size(cx: &Context, request: &UnaryRequest) -> Result<(), RequestError> {
     let size = request.message().len() + RAFT_OVERHEAD;
-    if size > cx.gateway().limits.max_request_bytes { Err(RequestError::TooLarge) } else { Ok(()) }
+    if size > cx.gateway().limits().max_request_bytes { Err(RequestError::TooLarge) } else { Ok(()) }
 }

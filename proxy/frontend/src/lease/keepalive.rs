@@ -50,7 +50,7 @@ pub fn keep_alive(cx: Context, body: Incoming) -> Response<ResponseBody> {
 }
 
 async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), RequestError> {
-    let mut frames = FrameReader::new(cx.gateway().limits.max_message_bytes);
+    let mut frames = FrameReader::new(cx.gateway().limits().max_message_bytes);
     let mut renewals = FuturesUnordered::new();
     let mut ids = HashSet::new();
     let mut open = true;

@@ -35,7 +35,7 @@ pub(super) async fn serve(
         match &options.tls {
             None => Ok(Greeted::Plain(speaks_http2(&stream).await?, stream)),
             Some(tls) => {
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
+                let acceptor = tokio_rustls::TlsAcceptor::from(tls.load().current());
                 let stream = acceptor.accept(stream).await?;
                 let http2 = stream.get_ref().1.alpn_protocol() != Some(etcd_prism_tls::ALPN_HTTP1);
                 Ok::<_, std::io::Error>(Greeted::Tls(http2, Box::new(stream)))

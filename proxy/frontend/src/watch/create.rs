@@ -43,20 +43,15 @@ pub(super) struct Creating {
 }
 
 impl Creating {
-    pub fn poll_revisions(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Vec<(ShardId, i64)>, UpstreamError>> {
+    pub(super) fn poll_revisions(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Vec<(ShardId, i64)>, UpstreamError>> {
         let Some(revisions) = &mut self.revisions else { return Poll::Pending };
         let answer = std::task::ready!(revisions.as_mut().poll(cx));
         self.revisions = None;
         Poll::Ready(answer)
     }
 
-    /// Whether the legs can be created: their start revisions are known.
-    pub fn is_placed(&self) -> bool {
-        self.revisions.is_none() && self.watcher.legs.iter().all(|leg| leg.next > 0)
-    }
-
     /// Keeps events back until `created` was sent. False if there are too many.
-    pub fn hold(&mut self, frame: Bytes) -> bool {
+    pub(super) fn hold(&mut self, frame: Bytes) -> bool {
         self.held_bytes += frame.len();
         self.held.push(frame);
         self.held_bytes <= MAX_HELD
@@ -65,7 +60,7 @@ impl Creating {
 
 impl Driver {
     /// Starts a create; `raw` is the client's message.
-    pub fn start_create(&mut self, create: &WatchCreate<'_>, raw: Bytes) {
+    pub(super) fn start_create(&mut self, create: &WatchCreate<'_>, raw: Bytes) {
         let id = match create.watch_id {
             0 => self.free_id(),
             chosen => chosen,
@@ -104,7 +99,7 @@ impl Driver {
             }
         };
         for leg in &legs {
-            self.links.entry(leg.shard).or_insert_with(|| Link::new(leg.shard));
+            self.links.entry(leg.shard).or_insert_with(|| Link::new(leg.shard)).wanted += 1;
         }
         let revisions = (create.start_revision == 0).then(|| self.present(legs.iter().map(|l| l.shard).collect()));
         self.creating = Some(Creating {
@@ -134,7 +129,7 @@ impl Driver {
         })
     }
 
-    pub fn on_revisions(&mut self, answer: Result<Vec<(ShardId, i64)>, UpstreamError>) {
+    pub(super) fn on_revisions(&mut self, answer: Result<Vec<(ShardId, i64)>, UpstreamError>) {
         let Some(creating) = &mut self.creating else { return };
         match answer {
             Ok(revisions) => {
@@ -164,9 +159,10 @@ impl Driver {
     }
 
     /// Asks the shards for the legs of the create under way, where their links are open.
-    pub fn ask_creating(&mut self) {
+    pub(super) fn ask_creating(&mut self) {
         let Some(creating) = &mut self.creating else { return };
-        if !creating.is_placed() && creating.watcher.legs.iter().any(|l| l.next == 0) {
+        // The present is still being read.
+        if creating.watcher.legs.iter().any(|l| l.next == 0) {
             return;
         }
         let (id, watcher) = (creating.id, &mut creating.watcher);
@@ -178,7 +174,7 @@ impl Driver {
     }
 
     /// All shards have created it: the client is told, then gets what was held back.
-    pub fn complete_create(&mut self) {
+    pub(super) fn complete_create(&mut self) {
         let Some(creating) = self.creating.take_if(|c| c.watcher.is_live()) else { return };
         let message = creating.created.unwrap_or_default();
         let identity = &self.cx.gateway().identity;
@@ -191,7 +187,7 @@ impl Driver {
     }
 
     /// The create under way has failed: `created` and `canceled` in one. `message` is the shard's own answer.
-    pub fn fail_create(&mut self, message: Option<&Bytes>, reason: &str) {
+    pub(super) fn fail_create(&mut self, message: Option<&Bytes>, reason: &str) {
         let identity = &self.cx.gateway().identity;
         let frame = match message {
             Some(message) => messages::pass_on(identity, message, messages::INVALID_ID),
@@ -204,17 +200,18 @@ impl Driver {
         self.push(frame);
         let Some(creating) = self.creating.take() else { return };
         for leg in creating.watcher.legs {
-            if let Some(link) = self.links.get_mut(&leg.shard)
-                && link.legs.remove(&leg.upstream_id).is_some()
-            {
-                link.send(messages::cancel(leg.upstream_id));
+            if let Some(link) = self.links.get_mut(&leg.shard) {
+                link.wanted -= 1;
+                if link.legs.remove(&leg.upstream_id).is_some() {
+                    link.send(messages::cancel(leg.upstream_id));
+                }
             }
         }
     }
 
     /// The create under way has taken too long. Alone on its stream it may go on waiting, as on an etcd that is down;
     /// otherwise it must not hold up the others.
-    pub fn on_timer(&mut self) {
+    pub(super) fn on_timer(&mut self) {
         let others = self.has_waiting() || !self.watchers.is_empty();
         let Some(creating) = self.creating.as_mut().filter(|c| c.deadline <= Instant::now()) else { return };
         if !others {

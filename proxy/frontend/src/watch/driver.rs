@@ -27,6 +27,8 @@ use crate::queue::Sender;
 const WAITING_REQUESTS: usize = 64;
 /// Bytes queued for the client above which its links are closed.
 const QUEUE_HIGH: usize = 1 << 20;
+/// Bytes queued above which a client in the middle of a fragmented response is given up.
+const QUEUE_LIMIT: usize = 64 << 20;
 /// Bytes queued at which they are opened again.
 const QUEUE_LOW: usize = 128 << 10;
 
@@ -62,11 +64,11 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub fn new(cx: Context, body: Incoming, out: Sender) -> Self {
+    pub(super) fn new(cx: Context, body: Incoming, out: Sender) -> Self {
         let mut metadata = metadata::upstream(&cx.headers);
         // The client's deadline is the client's to keep; an upstream stream may be opened many times.
         metadata.remove("grpc-timeout");
-        let frames = FrameReader::new(cx.gateway().limits.max_message_bytes);
+        let frames = FrameReader::new(cx.gateway().limits().max_message_bytes);
         Self {
             cx,
             metadata,
@@ -84,7 +86,7 @@ impl Driver {
     }
 
     /// Runs until the stream is over. `None`: the client is gone.
-    pub async fn run(&mut self) -> Option<Status> {
+    pub(super) async fn run(&mut self) -> Option<Status> {
         loop {
             self.open_links();
             self.arm();
@@ -115,21 +117,21 @@ impl Driver {
                 }
                 Event::Bad(error) => Err(error.status()),
             };
-            if let Err(status) = outcome.and_then(|()| self.serve_waiting()) {
+            let outcome = outcome.and_then(|()| self.serve_waiting()).and_then(|()| self.check_lag());
+            if let Err(status) = outcome {
                 return Some(status);
             }
-            self.check_lag();
         }
     }
 
-    pub fn finish(&mut self, status: &Status) {
+    pub(super) fn finish(&mut self, status: &Status) {
         if let Some(out) = self.out.take() {
             out.finish(status);
         }
     }
 
     /// Queues a frame for the client.
-    pub fn push(&self, frame: Bytes) {
+    pub(super) fn push(&self, frame: Bytes) {
         if let Some(out) = &self.out {
             out.push(frame);
         }
@@ -154,7 +156,7 @@ impl Driver {
     }
 
     /// Whether other requests wait behind the create that is under way.
-    pub fn has_waiting(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -167,6 +169,7 @@ impl Driver {
             revision = revision.max(leg.next - 1);
             if let Some(link) = self.links.get_mut(&leg.shard) {
                 revision = revision.max(link.revision);
+                link.wanted -= 1;
                 if link.legs.remove(&leg.upstream_id).is_some() {
                     link.send(messages::cancel(leg.upstream_id));
                 }
@@ -180,38 +183,39 @@ impl Driver {
         if self.lagging {
             return;
         }
-        for link in self.links.values_mut() {
-            let needed = self.watchers.values().chain(self.creating.iter().map(|c| &c.watcher));
-            if needed.flat_map(|w| &w.legs).any(|leg| leg.shard == link.shard) {
-                link.open(&self.cx.worker, &self.metadata);
-            }
+        for link in self.links.values_mut().filter(|l| l.wanted > 0) {
+            link.open(&self.cx.worker, &self.metadata);
         }
     }
 
     /// Cuts a client loose that does not read: what it missed is read again from the shards when it does.
-    fn check_lag(&mut self) {
+    fn check_lag(&mut self) -> Result<(), Status> {
         let queued = self.out.as_ref().map_or(0, Sender::queued);
         if self.lagging || queued <= QUEUE_HIGH {
-            return;
+            return Ok(());
         }
-        let links = &mut self.links;
-        for (shard, link) in links.iter_mut() {
-            let legs = || self.watchers.values().flat_map(|w| &w.legs).filter(|l| l.shard == *shard);
-            // The rest of a fragment cannot be asked for again.
-            if legs().any(|l| l.in_fragment) {
-                return;
-            }
-            link.close();
+        if self.watchers.values().flat_map(|w| &w.legs).any(|l| l.in_fragment) {
+            // The rest of a fragment cannot be asked for again: it is taken, or the client starts over.
+            return if queued <= QUEUE_LIMIT {
+                Ok(())
+            } else {
+                Err(Self::resumable("etcd-prism: the client does not read a fragmented response"))
+            };
         }
         self.lagging = true;
         self.cx.gateway().metrics.watch_laggards.increment(1);
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
-            self.legs_lost(link);
+        for shard in self.links.keys().copied().collect::<Vec<_>>() {
+            if let Some(link) = self.links.get_mut(&shard) {
+                link.close();
+            }
+            self.legs_lost(shard);
         }
+        Ok(())
     }
 
     fn arm(&mut self) {
-        let retries = self.links.values().filter_map(Link::retry_at);
+        let wanted = self.links.values().filter(|l| l.wanted > 0 && !self.lagging);
+        let retries = wanted.filter_map(Link::retry_at);
         let next = retries.chain(self.creating.as_ref().map(|c| c.deadline)).min();
         let at = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         self.timer.as_mut().reset(at);
@@ -267,7 +271,7 @@ impl Driver {
     }
 
     /// A status that makes clients resume their watches.
-    pub fn resumable(text: impl Into<std::borrow::Cow<'static, str>>) -> Status {
+    pub(super) fn resumable(text: impl Into<std::borrow::Cow<'static, str>>) -> Status {
         Status::new(Code::Unavailable, text)
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Link {
     /// Creates that the shard has not answered, in order.
     pub asked: VecDeque<i64>,
     next_id: i64,
+    /// Legs of the client's watchers that this link is to serve; it is opened while there are any.
+    pub wanted: usize,
     /// Highest revision seen in a header.
     pub revision: i64,
     /// The client asked for progress while it could not be asked for here.
@@ -65,7 +67,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new(shard: ShardId) -> Self {
+    pub(super) fn new(shard: ShardId) -> Self {
         Self {
             shard,
             state: State::Closed { not_before: None },
@@ -74,17 +76,18 @@ impl Link {
             legs: HashMap::new(),
             asked: VecDeque::new(),
             next_id: 1,
+            wanted: 0,
             revision: 0,
             progress_wanted: false,
         }
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Flowing { .. })
     }
 
     /// When it may be opened again; `None` if it is not waiting for that.
-    pub fn retry_at(&self) -> Option<Instant> {
+    pub(super) fn retry_at(&self) -> Option<Instant> {
         match self.state {
             State::Closed { not_before } => not_before,
             _ => None,
@@ -92,7 +95,7 @@ impl Link {
     }
 
     /// Opens the stream if it is closed and may be opened.
-    pub fn open(&mut self, worker: &Arc<Worker>, metadata: &HeaderMap) {
+    pub(super) fn open(&mut self, worker: &Arc<Worker>, metadata: &HeaderMap) {
         let State::Closed { not_before } = self.state else { return };
         if not_before.is_some_and(|at| at > Instant::now()) {
             return;
@@ -105,7 +108,7 @@ impl Link {
     }
 
     /// Closes the stream; the shard forgets its watchers. It may be opened again at once.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.reset(None);
     }
 
@@ -117,20 +120,20 @@ impl Link {
     }
 
     /// A fresh id for a leg.
-    pub fn next_id(&mut self) -> i64 {
+    pub(super) fn next_id(&mut self) -> i64 {
         self.next_id += 1;
         self.next_id
     }
 
     /// Sends a frame. On a stream that is closed it is dropped: legs are created anew when it opens.
-    pub fn send(&self, frame: Bytes) {
+    pub(super) fn send(&self, frame: Bytes) {
         if let State::Open { sender, .. } | State::Flowing { sender, .. } = &self.state {
             // A send fails only when the stream has just ended, which its reader reports.
             drop(sender.send(frame));
         }
     }
 
-    pub fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<LinkEvent> {
+    pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<LinkEvent> {
         loop {
             match &mut self.state {
                 State::Closed { .. } => return Poll::Pending,

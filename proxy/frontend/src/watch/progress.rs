@@ -12,7 +12,7 @@ const ALL: i64 = -1;
 
 impl Driver {
     /// The client asks for progress: every shard with a watcher of this stream is asked.
-    pub fn request_progress(&mut self) {
+    pub(super) fn request_progress(&mut self) {
         for link in self.links.values_mut() {
             if link.is_open() && !link.legs.is_empty() {
                 link.send(messages::progress_request());
@@ -24,7 +24,7 @@ impl Driver {
 
     /// A shard answers for all its watchers of this stream, at `revision`. etcd answers only when all of them are in sync,
     /// and behind their events.
-    pub fn on_progress_of_all(&mut self, shard: ShardId, message: &Bytes, revision: i64) {
+    pub(super) fn on_progress_of_all(&mut self, shard: ShardId, message: &Bytes, revision: i64) {
         let identity = &self.cx.gateway().identity;
         let covered = |w: &Watcher| {
             w.is_whole() && w.legs.iter().all(|l| l.shard == shard && l.state == LegState::Live && l.next <= revision + 1)

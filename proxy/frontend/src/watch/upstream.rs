@@ -14,7 +14,7 @@ use crate::error::NO_LEADER;
 use crate::metadata;
 
 impl Driver {
-    pub fn on_link(&mut self, shard: ShardId, event: LinkEvent) -> Result<(), Status> {
+    pub(super) fn on_link(&mut self, shard: ShardId, event: LinkEvent) -> Result<(), Status> {
         match event {
             LinkEvent::Opened => {
                 self.ask_again(shard);
@@ -64,7 +64,7 @@ impl Driver {
     }
 
     /// Marks the legs of a shard as to be created again.
-    pub fn legs_lost(&mut self, shard: ShardId) {
+    pub(super) fn legs_lost(&mut self, shard: ShardId) {
         let watchers = self.watchers.values_mut().chain(self.creating.as_mut().map(|c| &mut c.watcher));
         for leg in watchers.flat_map(|w| &mut w.legs).filter(|l| l.shard == shard) {
             leg.state = LegState::Waiting;
@@ -159,11 +159,11 @@ impl Driver {
         let Some(watcher) = self.watchers.remove(&id) else { return };
         self.cx.gateway().metrics.watchers.decrement(1.0);
         for leg in watcher.legs {
-            if let Some(link) = self.links.get_mut(&leg.shard)
-                && link.legs.remove(&leg.upstream_id).is_some()
-                && leg.shard != shard
-            {
-                link.send(messages::cancel(leg.upstream_id));
+            if let Some(link) = self.links.get_mut(&leg.shard) {
+                link.wanted -= 1;
+                if link.legs.remove(&leg.upstream_id).is_some() && leg.shard != shard {
+                    link.send(messages::cancel(leg.upstream_id));
+                }
             }
         }
     }

@@ -47,16 +47,16 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Served by one shard: its revisions have one line.
-    pub fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.legs.len() == 1
     }
 
-    pub fn leg_mut(&mut self, shard: ShardId) -> Option<&mut Leg> {
+    pub(super) fn leg_mut(&mut self, shard: ShardId) -> Option<&mut Leg> {
         self.legs.iter_mut().find(|leg| leg.shard == shard)
     }
 
     /// Whether all legs are live.
-    pub fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         self.legs.iter().all(|leg| leg.state == LegState::Live)
     }
 }

@@ -1,0 +1,66 @@
+//! The admin listener.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use etcd_prism_frontend::{Gateway, http1};
+use http::{Method, Response, Uri};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::collect;
+use crate::gauges::ShardGauges;
+use crate::report::StatusReport;
+
+/// Time between two refreshes of the gauges, for scrapes of the client port.
+const REFRESH: Duration = Duration::from_secs(5);
+
+struct Admin {
+    gateway: Arc<Gateway>,
+    gauges: ShardGauges,
+    started: Instant,
+}
+
+/// Serves `/metrics`, `/livez`, `/readyz`, `/health`, `/version` and `/status` until cancelled; requests that are being
+/// answered then are finished. `/metrics` on the client port shows gauges of shards only while this runs.
+///
+/// # Errors
+/// Those of the listener.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cancel: CancellationToken) -> std::io::Result<()> {
+    let admin = Arc::new(Admin { gauges: ShardGauges::new(&gateway), gateway, started: Instant::now() });
+    let app = Router::new()
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .fallback(like_clients)
+        .with_state(admin.clone());
+    let server = axum::serve(listener, app).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    let (served, ()) = tokio::join!(server.into_future(), refresh(&admin, &cancel));
+    served
+}
+
+async fn refresh(admin: &Admin, cancel: &CancellationToken) {
+    let mut ticks = tokio::time::interval(REFRESH);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => admin.gauges.refresh(&admin.gateway),
+        }
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<StatusReport> {
+    Json(collect::report(&admin.gateway, admin.started))
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>, method: Method, uri: Uri) -> Response<String> {
+    admin.gauges.refresh(&admin.gateway);
+    http1::answer(&admin.gateway, &method, &uri)
+}
+
+/// What clients are answered on their port over HTTP/1.1.
+async fn like_clients(State(admin): State<Arc<Admin>>, method: Method, uri: Uri) -> Response<String> {
+    http1::answer(&admin.gateway, &method, &uri)
+}
