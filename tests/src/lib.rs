@@ -7,6 +7,7 @@ pub mod client;
 pub mod etcd;
 pub mod history;
 pub mod http;
+pub mod kube;
 pub mod layout;
 pub mod ports;
 pub mod process;

@@ -43,7 +43,7 @@ pub fn etcd_prism() -> PathBuf {
     path
 }
 
-fn tool(name: &str, variable: &str) -> PathBuf {
+pub(crate) fn tool(name: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return PathBuf::from(path);
     }
