@@ -42,6 +42,7 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     let keyspace = keyspace(&config)?;
     let shards = start_shards(&config, &stop)?;
     let home = keyspace.home();
+    let (tracer, spans) = crate::tracing_export::start(config.trace.otlp_endpoint.as_deref())?;
     let gateway = Arc::new(Gateway {
         identity: Identity::new(&config.cluster_name, &config.listen.advertise),
         metrics: Metrics::new(&keyspace, dispatch::METHODS),
@@ -54,6 +55,7 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
             let prometheus = prometheus.clone();
             move || prometheus.render()
         })),
+        tracer,
         draining: CancellationToken::new(),
     });
     let control = Arc::new(Worker::new(gateway.clone()));
@@ -82,6 +84,11 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     gateway.draining.cancel();
     server.await.context("the server panicked")??;
     stop.cancel();
+    if let Some(spans) = spans
+        && let Err(error) = spans.shutdown()
+    {
+        tracing::warn!(%error, "the last spans were not exported");
+    }
     Ok(())
 }
 

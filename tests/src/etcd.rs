@@ -69,7 +69,7 @@ impl EtcdBuilder {
                 let args = self.arguments(name, &client, &peer, &initial.join(","), scratch);
                 let program = tools::etcd(self.version);
                 let (name, log) = (name.clone(), scratch.log(name));
-                let spec = Spec { name, program, args, env: Vec::new(), log, tail: 4 };
+                let spec = Spec { name, program, args, env: Vec::new(), log };
                 let process = Process::spawn(spec).expect("start etcd");
                 EtcdServer { process, client, _peer: peer, _scratch: scratch.clone() }
             })

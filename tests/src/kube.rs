@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod informer;
 pub mod kubectl;
 pub mod load;
+mod log;
 pub mod metrics;
 pub mod minor;
 pub mod objects;

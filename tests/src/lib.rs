@@ -4,7 +4,9 @@
 //! with the test. A helper that cannot do its job panics, which fails the test and shows the logs.
 
 pub mod client;
+pub mod delay;
 pub mod etcd;
+pub mod fake_shard;
 pub mod history;
 pub mod http;
 pub mod kube;
@@ -12,6 +14,7 @@ pub mod layout;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod request;
 pub mod scratch;
 pub mod tools;

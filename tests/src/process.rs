@@ -21,8 +21,6 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Standard output and error are appended to it.
     pub log: PathBuf,
-    /// How many lines of its log a failed test shows.
-    pub tail: usize,
 }
 
 /// A running child. Killed when dropped; when the test is failing, the end of its log is printed then.
@@ -104,12 +102,13 @@ impl Drop for Process {
     }
 }
 
-fn print_tail(Spec { name, log, tail, .. }: &Spec) {
+fn print_tail(Spec { name, log, .. }: &Spec) {
+    const LINES: usize = 10;
     const LENGTH: usize = 400;
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     eprintln!("--- {name}: last lines of {}", log.display());
-    for line in &lines[lines.len().saturating_sub(*tail)..] {
+    for line in &lines[lines.len().saturating_sub(LINES)..] {
         eprintln!("{}", &line[..line.floor_char_boundary(LENGTH)]);
     }
 }

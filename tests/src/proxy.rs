@@ -101,7 +101,6 @@ impl ProxyBuilder {
             args,
             env: Vec::new(),
             log: scratch.log(&self.name),
-            tail: 30,
         };
         let process = Process::spawn(spec).expect("start etcd-prism");
         let scratch = scratch.clone();

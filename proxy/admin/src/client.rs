@@ -18,7 +18,9 @@ const MAX_REPORT: usize = 64 << 20;
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("cannot connect to the admin address {address} ({reason}); is etcd-prism running there? (--admin names another)")]
+    #[error(
+        "cannot connect to the admin address {address} ({reason}); is etcd-prism running there? (--admin names another)"
+    )]
     Connect { address: String, reason: std::io::Error },
     #[error("{address} did not answer within {} s", PATIENCE.as_secs())]
     Slow { address: String },
@@ -36,8 +38,10 @@ pub async fn fetch(admin: &str) -> Result<StatusReport, FetchError> {
     let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
     let slow = |_| FetchError::Slow { address: address.to_owned() };
     let body = tokio::time::timeout(PATIENCE, get(address, "/status")).await.map_err(slow)??;
-    serde_json::from_slice(&body)
-        .map_err(|e| FetchError::Broken { address: address.to_owned(), reason: format!("not a status report: {e}") })
+    serde_json::from_slice(&body).map_err(|e| FetchError::Broken {
+        address: address.to_owned(),
+        reason: format!("not a status report: {e}"),
+    })
 }
 
 async fn get(address: &str, path: &str) -> Result<Bytes, FetchError> {

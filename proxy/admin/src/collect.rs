@@ -92,7 +92,7 @@ fn endpoint(member: &MemberView) -> report::Endpoint {
         return report::Endpoint { url: member.url.clone(), ..report::Endpoint::default() };
     };
     let status = &seen.status;
-    let header = status.header.clone().unwrap_or_default();
+    let header = status.header.unwrap_or_default();
     report::Endpoint {
         url: member.url.clone(),
         healthy: member.healthy,

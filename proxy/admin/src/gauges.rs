@@ -67,7 +67,8 @@ impl Handles {
 
 fn handles(shard: &str) -> Handles {
     let shard = || shard.to_owned();
-    let alarm = |name: &'static str| (name, gauge!("etcd_prism_shard_alarms", "shard" => shard(), "alarm" => name));
+    let alarm =
+        |name: &'static str| (name, gauge!("etcd_prism_shard_alarms", "shard" => shard(), "alarm" => name));
     Handles {
         up: gauge!("etcd_prism_shard_up", "shard" => shard()),
         has_leader: gauge!("etcd_prism_shard_has_leader", "shard" => shard()),
@@ -91,12 +92,24 @@ fn describe() {
         ("etcd_prism_shard_breaker_open", Unit::Count, "1 if requests to the shard are refused at once."),
         ("etcd_prism_shard_db_size_bytes", Unit::Bytes, "Size of the leader's database, as last seen."),
         ("etcd_prism_shard_db_size_in_use_bytes", Unit::Bytes, "The part of it that is in use."),
-        ("etcd_prism_shard_db_quota_bytes", Unit::Bytes, "Its quota; 0 if the shard does not tell (etcd 3.5)."),
+        (
+            "etcd_prism_shard_db_quota_bytes",
+            Unit::Bytes,
+            "Its quota; 0 if the shard does not tell (etcd 3.5).",
+        ),
         ("etcd_prism_shard_revision", Unit::Count, "The shard's own revision, as last seen."),
         ("etcd_prism_shard_in_flight", Unit::Count, "Requests that wait for the shard."),
-        ("etcd_prism_shard_endpoints_healthy", Unit::Count, "Endpoints that answer, know a leader and are no learners."),
+        (
+            "etcd_prism_shard_endpoints_healthy",
+            Unit::Count,
+            "Endpoints that answer, know a leader and are no learners.",
+        ),
         ("etcd_prism_shard_alarms", Unit::Count, "Members that raised the alarm."),
-        ("etcd_prism_shard_compaction_age_seconds", Unit::Seconds, "Since the last compaction through this proxy."),
+        (
+            "etcd_prism_shard_compaction_age_seconds",
+            Unit::Seconds,
+            "Since the last compaction through this proxy.",
+        ),
     ] {
         describe_gauge!(name, unit, text);
     }

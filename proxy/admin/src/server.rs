@@ -29,7 +29,11 @@ struct Admin {
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, cancel: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
     let admin = Arc::new(Admin { gauges: ShardGauges::new(&gateway), gateway, started: Instant::now() });
     let app = Router::new()
         .route("/status", get(status))

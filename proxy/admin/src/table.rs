@@ -41,12 +41,24 @@ fn routes(routes: &[Route]) -> Table {
 }
 
 fn shards(shards: &[Shard]) -> Table {
-    let header = ["SHARD", "STATE", "ETCD", "REVISION", "DB SIZE", "IN USE", "QUOTA", "IN FLIGHT", "COMPACTED", "ALARMS"];
+    let header = [
+        "SHARD",
+        "STATE",
+        "ETCD",
+        "REVISION",
+        "DB SIZE",
+        "IN USE",
+        "QUOTA",
+        "IN FLIGHT",
+        "COMPACTED",
+        "ALARMS",
+    ];
     let mut table = table(&header, &[3, 4, 5, 6, 7, 8]);
     for shard in shards {
         let name = if shard.home { format!("{} (home)", shard.name) } else { shard.name.clone() };
         let bytes = |field: fn(&Endpoint) -> i64| shard.best().map_or("-".to_owned(), |e| bytes(field(e)));
-        let quota = if shard.best().is_some_and(|e| e.quota > 0) { bytes(|e| e.quota) } else { "-".to_owned() };
+        let quota =
+            if shard.best().is_some_and(|e| e.quota > 0) { bytes(|e| e.quota) } else { "-".to_owned() };
         let mut alarms: Vec<_> = shard.alarms.iter().map(|a| a.alarm.as_str()).collect();
         alarms.dedup();
         table.add_row([
@@ -90,7 +102,17 @@ fn endpoint_row(shard: &str, endpoint: &Endpoint) -> [String; 9] {
     let Some(age) = endpoint.last_seen_ms else {
         let unknown = || "-".to_owned();
         let (shard, url) = (shard.to_owned(), endpoint.url.clone());
-        return [shard, url, unknown(), unknown(), unknown(), unknown(), unknown(), unknown(), "never".to_owned()];
+        return [
+            shard,
+            url,
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            "never".to_owned(),
+        ];
     };
     let role = match (endpoint.leader, endpoint.learner) {
         (true, _) => "leader",

@@ -80,12 +80,20 @@ fn versions(shard: &Shard, say: Say<'_>) {
 fn shared_clusters(shards: &[Shard], out: &mut Vec<String>) {
     let mut shard_of: BTreeMap<&str, &str> = BTreeMap::new();
     for shard in shards {
-        let mut own: Vec<&str> =
-            shard.endpoints.iter().filter(|e| e.last_seen_ms.is_some()).map(|e| e.cluster_id.as_str()).collect();
+        let mut own: Vec<&str> = shard
+            .endpoints
+            .iter()
+            .filter(|e| e.last_seen_ms.is_some())
+            .map(|e| e.cluster_id.as_str())
+            .collect();
         own.sort_unstable();
         own.dedup();
         if own.len() > 1 {
-            out.push(format!("shard {}: its endpoints belong to different clusters: {}", shard.name, own.join(", ")));
+            out.push(format!(
+                "shard {}: its endpoints belong to different clusters: {}",
+                shard.name,
+                own.join(", ")
+            ));
         }
         for cluster in own {
             match shard_of.get(cluster) {

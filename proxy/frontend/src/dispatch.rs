@@ -91,14 +91,15 @@ pub async fn handle(
     if request.version() != Version::HTTP_2 {
         return crate::http1::handle(&worker, &request);
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.method != Method::POST || !is_grpc(&head.headers) {
         return respond::http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain", "gRPC only on HTTP/2\n");
     }
     let started = Instant::now();
     let path = head.uri.path();
     let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);
-    let metrics = worker.gateway.clone();
+    let gateway = worker.gateway.clone();
+    let span = gateway.tracer.start(&mut head.headers, METHODS[method]);
     let cx = Context { worker, connection, headers: Arc::new(head.headers) };
     let mut routed = Routed::None;
     let response = if METHODS[method] == UNKNOWN {
@@ -110,7 +111,8 @@ pub async fn handle(
         respond::status(&Status::new(Code::InvalidArgument, text))
     };
     let code = code_of(&response);
-    metrics.metrics.request(routed, method, code, started);
+    gateway.metrics.request(routed, method, code, started);
+    span.finish(gateway.metrics.route(routed), code);
     response
 }
 

@@ -12,6 +12,7 @@ use crate::compaction::Samples;
 use crate::identity::Identity;
 use crate::lease::Registry;
 use crate::metrics::Metrics;
+use crate::trace::Tracer;
 
 /// What the proxy refuses before a shard sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub samples: Samples,
     pub metrics: Metrics,
     pub exposition: Exposition,
+    pub tracer: Tracer,
     /// Cancelled when the proxy drains: streams end with `Unavailable`, which clients resume elsewhere.
     pub draining: CancellationToken,
 }

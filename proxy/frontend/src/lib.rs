@@ -22,6 +22,7 @@ pub mod queue;
 pub mod relay;
 pub mod respond;
 pub mod server;
+pub mod trace;
 pub mod unary;
 pub mod version;
 pub mod view;

@@ -80,13 +80,14 @@ impl Metrics {
         }
     }
 
+    /// The label of a request's route.
+    pub fn route(&self, routed: Routed) -> &str {
+        self.routes.get(index(routed)).map_or(NO_ROUTE, String::as_str)
+    }
+
     /// Counts a request that ended with `code`.
     pub fn request(&self, routed: Routed, method: usize, code: Code, started: Instant) {
-        let route = match routed {
-            Routed::None => 0,
-            Routed::Spanning => 1,
-            Routed::Route(RouteId(id)) => 2 + usize::from(id),
-        };
+        let route = index(routed);
         let Some(handle) = self.handles.get(route).and_then(|m| m.get(method)) else { return };
         let labels = || [("route", self.routes[route].clone()), ("method", self.methods[method].to_owned())];
         handle.codes[code as usize]
@@ -99,5 +100,14 @@ impl Metrics {
             .seconds
             .get_or_init(|| histogram!("etcd_prism_request_duration_seconds", &labels()))
             .record(started.elapsed().as_secs_f64());
+    }
+}
+
+/// Place in the list of labels.
+fn index(routed: Routed) -> usize {
+    match routed {
+        Routed::None => 0,
+        Routed::Spanning => 1,
+        Routed::Route(RouteId(id)) => 2 + usize::from(id),
     }
 }

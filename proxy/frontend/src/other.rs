@@ -39,11 +39,13 @@ pub async fn handle(
 /// The services of [`METHODS`].
 pub fn services() -> impl Iterator<Item = &'static str> {
     let mut last = "";
-    METHODS.iter().filter_map(|path| path.strip_prefix('/')?.rsplit_once('/')).filter_map(move |(service, _)| {
-        let is_new = service != last;
-        last = service;
-        is_new.then_some(service)
-    })
+    METHODS.iter().filter_map(|path| path.strip_prefix('/')?.rsplit_once('/')).filter_map(
+        move |(service, _)| {
+            let is_new = service != last;
+            last = service;
+            is_new.then_some(service)
+        },
+    )
 }
 
 /// The status for a path that is not served, in grpc-go's words.

@@ -28,8 +28,14 @@ const OLDEST: Version = Version::new(3, 5, 13);
 
 /// Patch releases that are good, per minor version.
 static GOOD: [(Version, &str); 3] = [
-    (Version::new(3, 5, 24), "before 3.5.24 revoked leases can be renewed and watches of odd revisions misbehave"),
-    (Version::new(3, 6, 6), "before 3.6.6 revoked leases can be renewed and watches of odd revisions misbehave"),
+    (
+        Version::new(3, 5, 24),
+        "before 3.5.24 revoked leases can be renewed and watches of odd revisions misbehave",
+    ),
+    (
+        Version::new(3, 6, 6),
+        "before 3.6.6 revoked leases can be renewed and watches of odd revisions misbehave",
+    ),
     (Version::new(3, 7, 1), "before 3.7.1 an open-ended watch escapes the check of permissions"),
 ];
 

@@ -75,13 +75,11 @@ impl Generator {
         picked.unwrap_or(0)
     }
 
-    /// A revision that both sides must have compacted. A shard is compacted at a revision of its own, somewhere after its
-    /// last write before the compaction, so that last write is not among them.
+    /// A revision that both sides have compacted.
     pub(crate) fn compacted_revision(&mut self, state: &State, route: &str) -> Option<i64> {
-        let mut writes: Vec<i64> =
-            state.revisions(route).writes().take_while(|revision| *revision <= state.compacted).collect();
-        writes.pop();
-        writes.choose(&mut self.rng).copied()
+        let (line, limit) = (state.revisions(route), state.compacted_shard(route));
+        let is_compacted = |revision: &i64| line.translate(*revision).is_some_and(|subject| subject < limit);
+        line.writes().take_while(|revision| *revision < state.compacted).filter(is_compacted).choose(&mut self.rng)
     }
 
     /// A revision at which `route` was written and that is not compacted.

@@ -5,6 +5,7 @@
 //! option or error of `required.rs` that was never hit fails the run.
 
 mod call;
+mod compaction;
 mod compare;
 mod coverage;
 mod episode;

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 
 use etcd_prism_proto::etcdserverpb::{
-    CompactionRequest, LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
-    RangeRequest, TxnRequest, request_op::Request,
+    LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
 };
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::layout::Layout;
-use etcd_prism_tests::request::{delete, get, list_all, op, put, version_is};
+use etcd_prism_tests::request::{delete, get, list_all, put};
 use etcd_prism_tests::wait;
 use rand::Rng;
 use tokio::join;
@@ -47,15 +46,12 @@ pub(crate) struct Run {
     pub(crate) operations: u64,
     // The last calls, for the report of a difference.
     recent: VecDeque<String>,
-    // The reference's revisions at which compact_rev_key was written and no compaction was asked for yet.
-    marks: VecDeque<i64>,
+    /// The reference's revisions at which compact_rev_key was written and no compaction was asked for yet.
+    pub(crate) marks: VecDeque<i64>,
 }
 
 /// Both sides' replies to one call, which agree.
 type Replies = [Result<Reply, Status>; 2];
-
-/// The key whose writes tell at which revisions a later compaction may come.
-const COMPACT_KEY: &str = "compact_rev_key";
 
 impl Run {
     /// Runs the trace; the error says where the two sides differ first.
@@ -66,16 +62,20 @@ impl Run {
         let generator = Generator::new(setup.seed, &state, setup.range_stream);
         let (coverage, recent, marks) = (Coverage::default(), VecDeque::new(), VecDeque::new());
         let mut run = Self { setup, state, generator, coverage, operations: 0, recent, marks };
-        while run.operations < run.setup.operations {
-            if let Err(error) = run.step().await {
-                let recent = Vec::from(run.recent).join("\n  ");
-                return Err(format!(
-                    "seed {}, operation {}: {error}\nthe calls before it:\n  {recent}",
-                    run.setup.seed, run.operations
-                ));
+        match run.steps().await {
+            Ok(()) => Ok(run.coverage),
+            Err(error) => {
+                let (seed, recent) = (run.setup.seed, Vec::from(run.recent).join("\n  "));
+                Err(format!("seed {seed}, operation {}: {error}\nthe calls before it:\n  {recent}", run.operations))
             }
         }
-        Ok(run.coverage)
+    }
+
+    async fn steps(&mut self) -> Result<(), String> {
+        while self.operations < self.setup.operations {
+            self.step().await?;
+        }
+        self.compact_everything().await
     }
 
     async fn step(&mut self) -> Result<(), String> {
@@ -137,45 +137,6 @@ impl Run {
             (Call::Revoke(revoked), Ok(_)) => self.generator.leases.retain(|id| *id != revoked.id),
             _ => {}
         }
-    }
-
-    /// Writes `compact_rev_key` as kube-apiserver does, at a revision that a later compaction may name.
-    async fn mark(&mut self) -> Result<(), String> {
-        let [Reply::Range(found), _] = self.succeed(&Call::Range(get(COMPACT_KEY))).await? else { unreachable!() };
-        let version = found.kvs.first().map_or(0, |kv| kv.version);
-        let txn = TxnRequest {
-            compare: vec![version_is(COMPACT_KEY, version)],
-            success: vec![op(Request::RequestPut(put(COMPACT_KEY, &self.operations.to_string())))],
-            failure: vec![op(Request::RequestRange(get(COMPACT_KEY)))],
-        };
-        let [Reply::Txn(written), _] = self.succeed(&Call::Txn(txn)).await? else { unreachable!() };
-        self.marks.push_back(written.header.map_or(0, |header| header.revision));
-        // From here on, the line of compact_rev_key is past the mark, so nothing sampled later belongs to it.
-        self.succeed(&Call::Put(put("/registry/health", "after the mark"))).await.map(drop)
-    }
-
-    /// Compacts at the oldest mark, and waits until every shard of the subject has.
-    async fn compact(&mut self) -> Result<(), String> {
-        let Some(revision) = self.marks.pop_front() else { return self.mark().await };
-        let physical = self.generator.chance(30);
-        self.succeed(&Call::Compact(CompactionRequest { revision, physical })).await?;
-        self.state.compact(revision);
-        for route in self.setup.layout.routes.clone() {
-            let Some(old) = self.generator.compacted_revision(&self.state, route.name) else { continue };
-            let key = self.generator.keys.key(&mut self.generator.rng, route.name);
-            let read = Call::Range(RangeRequest { revision: old, ..get(&key) });
-            let translated = for_subject(&self.state, &read);
-            let subject = &self.setup.subject;
-            wait::until(&format!("the compaction of route {}", route.name), async || {
-                match translated.clone().send(subject).await {
-                    Err(status) if status.code() == Code::OutOfRange => Ok(()),
-                    answer => Err(answer),
-                }
-            })
-            .await;
-            self.exchange(&read).await.map(drop)?;
-        }
-        Ok(())
     }
 
     /// Keys of several routes under one lease that runs out.

@@ -20,12 +20,14 @@ pub(crate) struct State {
     clusters: [Option<u64>; 2],
     /// The reference's compact revision; 0 before the first compaction.
     pub(crate) compacted: i64,
+    // The subject's compact revisions, by shard: each shard is compacted at a revision of its own.
+    compacted_shards: BTreeMap<&'static str, i64>,
 }
 
 impl State {
     pub(crate) fn new(layout: Layout) -> Self {
         let lines = layout.shards().into_iter().map(|shard| (shard, RevisionMap::default())).collect();
-        Self { layout, lines, leases: BTreeMap::new(), clusters: [None, None], compacted: 0 }
+        Self { layout, lines, leases: BTreeMap::new(), clusters: [None, None], compacted: 0, compacted_shards: BTreeMap::new() }
     }
 
     /// The line of revisions of `route`.
@@ -87,5 +89,21 @@ impl State {
         for map in self.lines.values_mut() {
             map.forget_below(reference);
         }
+    }
+
+    /// The subject has compacted the shard of `route` at `subject`, which must not reach what the reference still has.
+    pub(crate) fn compact_shard(&mut self, route: &str, subject: i64) -> Result<(), String> {
+        let kept = self.revisions(route).writes().find(|revision| *revision >= self.compacted);
+        let kept = kept.and_then(|revision| self.revisions(route).translate(revision));
+        if kept.is_some_and(|kept| kept < subject) {
+            return Err(format!("route {route} is compacted at {subject}, but its revision {kept:?} must be kept"));
+        }
+        self.compacted_shards.insert(self.layout.shard_of(route), subject);
+        Ok(())
+    }
+
+    /// The subject's compact revision of `route`, as far as it is known.
+    pub(crate) fn compacted_shard(&self, route: &str) -> i64 {
+        self.compacted_shards.get(self.layout.shard_of(route)).copied().unwrap_or(0)
     }
 }

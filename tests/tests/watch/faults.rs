@@ -104,8 +104,8 @@ async fn inflict(site: &mut Site, fault: Fault, victim: &str, writers: &Writers)
             proxy(site).shard(victim).wait_ready().await;
         }
         Fault::Compact => {
-            let old = current_revision(&site.shard(victim)).await - 5;
-            compact(site, victim, old).await;
+            let revision = current_revision(&site.shard(victim)).await;
+            compact(site, victim, revision).await;
         }
     }
 }

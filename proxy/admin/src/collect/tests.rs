@@ -16,7 +16,11 @@ fn member(id: u64, version: &str, leader: u64, revision: i64) -> MemberView {
         errors: vec!["memberID:1 alarm:NOSPACE ".to_owned()],
         ..StatusResponse::default()
     };
-    MemberView { url: format!("http://m{id}"), healthy: true, seen: Some(Arc::new(Seen { status, at: Instant::now() })) }
+    MemberView {
+        url: format!("http://m{id}"),
+        healthy: true,
+        seen: Some(Arc::new(Seen { status, at: Instant::now() })),
+    }
 }
 
 fn traffic() -> Traffic {
@@ -41,7 +45,10 @@ fn a_shard_as_it_was_last_seen() {
     assert_eq!(shard.endpoints.iter().map(|e| e.leader).collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(shard.endpoints[0].errors, ["memberID:1 alarm:NOSPACE"]);
     assert_eq!((shard.endpoints[0].member_id.as_str(), shard.endpoints[0].cluster_id.as_str()), ("1f", "c1"));
-    assert_eq!(shard.endpoints[2], report::Endpoint { url: "http://m3".to_owned(), ..report::Endpoint::default() });
+    assert_eq!(
+        shard.endpoints[2],
+        report::Endpoint { url: "http://m3".to_owned(), ..report::Endpoint::default() }
+    );
     assert_eq!(shard.best().map(|e| e.url.as_str()), Some("http://m47"));
     assert_eq!(shard.alarms, [report::Alarm { member_id: "1f".to_owned(), alarm: "NOSPACE".to_owned() }]);
     assert_eq!((shard.seconds_since_compaction, shard.compactions_skipped), (Some(61), 2));

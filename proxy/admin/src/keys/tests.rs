@@ -2,7 +2,10 @@ use etcd_prism_routing::{RouteSpec, ShardId};
 
 use super::*;
 
-fn check(routes: &[(&str, &[&str])], expected: &[(&str, &[&str], &[(&str, &str)])]) {
+/// Name, prefixes and intervals of a route.
+type Expected<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+fn check(routes: &[(&str, &[&str])], expected: &[Expected<'_>]) {
     let spec = |(name, prefixes): &(&str, &[&str])| RouteSpec {
         name: (*name).to_owned(),
         prefixes: prefixes.iter().map(|p| p.as_bytes().to_vec()).collect(),
@@ -25,7 +28,11 @@ fn prefixes_bare_keys_and_holes() {
     check(
         &[("pods", &["/p/"]), ("system", &["/p/s/"]), ("rest", &[])],
         &[
-            ("pods", &["/p/"], &[("/p", "/p\\x00"), ("/p/", "/p/s"), ("/p/s\\x00", "/p/s/"), ("/p/s0", "/p0")]),
+            (
+                "pods",
+                &["/p/"],
+                &[("/p", "/p\\x00"), ("/p/", "/p/s"), ("/p/s\\x00", "/p/s/"), ("/p/s0", "/p0")],
+            ),
             ("system", &["/p/s/"], &[("/p/s", "/p/s\\x00"), ("/p/s/", "/p/s0")]),
             ("rest", &[], &[("", "/p"), ("/p\\x00", "/p/"), ("/p0", "\\xff")]),
         ],

@@ -3,7 +3,9 @@ use crate::report::testing::report;
 
 #[test]
 fn numbers() {
-    for (value, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 30, "8.0 GiB"), (5 << 40, "5.0 TiB")] {
+    for (value, text) in
+        [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (8 << 30, "8.0 GiB"), (5 << 40, "5.0 TiB")]
+    {
         assert_eq!(bytes(value), text);
     }
     assert_eq!(duration(11_530), "3h 12m");
@@ -52,6 +54,9 @@ fn what_is_wrong_comes_last() {
     report.shards[0].endpoints[1] = Endpoint { url: "http://pods-1".to_owned(), ..Endpoint::default() };
     report.warnings = vec!["shard pods: no leader".to_owned()];
     let text = render(&report);
-    assert!(text.contains("http://pods-1  -         -       -         -         -        -   never\n"), "{text}");
+    assert!(
+        text.contains("http://pods-1  -         -       -         -         -        -   never\n"),
+        "{text}"
+    );
     assert!(text.ends_with("\nWARNINGS\n- shard pods: no leader\n"), "{text}");
 }

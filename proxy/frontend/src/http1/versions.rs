@@ -49,7 +49,10 @@ mod tests {
             std::slice::from_ref(&a),
             Some(r#"{"etcdserver":"3.6.8","etcdcluster":"3.6.0","storage":"3.6.0"}"#),
         );
-        check(&[a.clone(), old], Some(r#"{"etcdserver":"3.5.24","etcdcluster":"3.5.0","storage":"unknown"}"#));
+        check(
+            &[a.clone(), old],
+            Some(r#"{"etcdserver":"3.5.24","etcdcluster":"3.5.0","storage":"unknown"}"#),
+        );
         check(&[a, unknown("b")], None);
     }
 }

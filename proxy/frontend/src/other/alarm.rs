@@ -81,7 +81,8 @@ async fn deactivate(cx: &Context, request: AlarmRequest) -> Result<AlarmResponse
             return Err(error.into());
         }
     }
-    let asks = targets.iter().filter_map(|i| cx.worker.pools().get(*i)).map(|p| rpc::write(p, rpc::ALARM, &request));
+    let asks =
+        targets.iter().filter_map(|i| cx.worker.pools().get(*i)).map(|p| rpc::write(p, rpc::ALARM, &request));
     // etcd's answer to a member that it does not know: nothing was deactivated.
     let home: ResponseHeader = view::header(&view::home(cx.gateway()));
     let mut out = AlarmResponse { header: Some(home), alarms: Vec::new() };

@@ -27,7 +27,10 @@ struct HealthListResponse {
 
 /// # Errors
 /// `NotFound` for a service that is not served.
-pub fn check(gateway: &Gateway, request: &HealthCheckRequest) -> Result<Response<ResponseBody>, RequestError> {
+pub fn check(
+    gateway: &Gateway,
+    request: &HealthCheckRequest,
+) -> Result<Response<ResponseBody>, RequestError> {
     match serving(gateway.draining.is_cancelled(), &request.service) {
         Some(status) => Ok(respond::typed(&reply(status))),
         None => Err(Status::new(Code::NotFound, "unknown service").into()),
@@ -37,7 +40,8 @@ pub fn check(gateway: &Gateway, request: &HealthCheckRequest) -> Result<Response
 pub fn list(gateway: &Gateway) -> Response<ResponseBody> {
     let draining = gateway.draining.is_cancelled();
     let names = std::iter::once("").chain(other::services());
-    let statuses = names.filter_map(|name| Some((name.to_owned(), reply(serving(draining, name)?)))).collect();
+    let statuses =
+        names.filter_map(|name| Some((name.to_owned(), reply(serving(draining, name)?)))).collect();
     respond::typed(&HealthListResponse { statuses })
 }
 

@@ -26,7 +26,10 @@ pub async fn handle(
     let Some(name) = cx.headers.get(metadata::SHARD) else { return Err(refusal(path, &names()).into()) };
     let shard = name.to_str().ok().and_then(|n| cx.gateway().shard_named(n)).ok_or_else(|| {
         let name = String::from_utf8_lossy(name.as_bytes());
-        Status::new(Code::InvalidArgument, format!("etcd-prism: no shard is called {name:?} (shards: {})", names()))
+        Status::new(
+            Code::InvalidArgument,
+            format!("etcd-prism: no shard is called {name:?} (shards: {})", names()),
+        )
     })?;
     let class = if path == "/etcdserverpb.Maintenance/Snapshot" { Class::Bulk } else { Class::Unary };
     let mut call = forward::call(cx, path, request.frame, class, Retry::Never);
@@ -87,7 +90,8 @@ mod tests {
         let own = ["Status", "Alarm", "MemberList"];
         let of_one = METHODS.iter().filter(|m| m.contains(".Maintenance/") || m.contains(".Cluster/"));
         let methods = of_one.filter_map(|m| m.rsplit('/').next()).filter(|m| !own.contains(m));
-        let lacking: Vec<_> = methods.filter(|m| command(m).ends_with("<command>") && *m != "Downgrade").collect();
+        let lacking: Vec<_> =
+            methods.filter(|m| command(m).ends_with("<command>") && *m != "Downgrade").collect();
         assert_eq!(lacking, Vec::<&str>::new());
     }
 }

@@ -21,7 +21,11 @@ const MAX_REQUEST: usize = 64 << 10;
 ///
 /// # Errors
 /// `Internal` if the descriptors that were built in cannot be read.
-pub async fn handle(cx: &Context, path: &'static str, body: Incoming) -> Result<Response<ResponseBody>, RequestError> {
+pub async fn handle(
+    cx: &Context,
+    path: &'static str,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, RequestError> {
     let mut routes = routes()?;
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;

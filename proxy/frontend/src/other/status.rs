@@ -21,7 +21,8 @@ pub fn handle(gateway: &Gateway) -> Result<StatusResponse, Status> {
 fn merge(shards: &[ShardView], home: usize, member_id: u64) -> Result<StatusResponse, Status> {
     let unknown: Vec<_> = shards.iter().filter(|s| !s.contacted()).map(|s| s.name.as_str()).collect();
     if !unknown.is_empty() {
-        let text = format!("etcd-prism: not contacted yet, so its version is unknown: shard {}", unknown.join(", "));
+        let text =
+            format!("etcd-prism: not contacted yet, so its version is unknown: shard {}", unknown.join(", "));
         return Err(Status::new(Code::Unavailable, text));
     }
     let best = || shards.iter().filter_map(|s| s.best()).map(|s| &s.status);
@@ -39,7 +40,9 @@ fn merge(shards: &[ShardView], home: usize, member_id: u64) -> Result<StatusResp
         raft_applied_index: raft.map_or(0, |s| s.raft_applied_index),
         errors: shards.iter().flat_map(errors).collect(),
         is_learner: false,
-        storage_version: version::lowest(every().map(|s| s.storage_version.as_str())).unwrap_or_default().to_owned(),
+        storage_version: version::lowest(every().map(|s| s.storage_version.as_str()))
+            .unwrap_or_default()
+            .to_owned(),
         downgrade_info: Some(downgrade(best())),
     })
 }

@@ -48,8 +48,22 @@ fn ready_without_the_other_shards() {
     let shards = [unknown("events"), home()];
     for (home, draining, only, query, good, body) in [
         (1, false, "", "", true, "ok\n"),
-        (1, false, "", "verbose", true, "[+]home ok\n[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n"),
-        (1, false, "", "verbose=1&exclude=home", true, "[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n"),
+        (
+            1,
+            false,
+            "",
+            "verbose",
+            true,
+            "[+]home ok\n[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n",
+        ),
+        (
+            1,
+            false,
+            "",
+            "verbose=1&exclude=home",
+            true,
+            "[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n",
+        ),
         (1, false, "home", "verbose", true, "[+]home ok\nok\n"),
         (0, false, "home", "", false, "[-]home failed: shard events was not contacted yet\n\n"),
         (0, false, "", "exclude=home", true, "ok\n"),
