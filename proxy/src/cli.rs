@@ -43,6 +43,14 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Shows routes and shards of a running proxy: health, leader, version, size, quota, alarms.
+    Status {
+        /// The proxy's admin address.
+        #[arg(long, value_name = "HOST:PORT", default_value_t = etcd_prism_config::DEFAULT_ADMIN.to_string())]
+        admin: String,
+        #[arg(long, value_enum, default_value = "table")]
+        output: crate::status::Output,
+    },
     /// Prints shell completions.
     Completions {
         #[arg(value_name = "SHELL")]
@@ -67,6 +75,7 @@ impl Cli {
                 println!("{}", Config::load(&file)?.explain());
                 Ok(())
             }
+            Command::Status { admin, output } => runtime()?.block_on(crate::status::run(&admin, output)),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "etcd-prism", &mut std::io::stdout());
                 Ok(())

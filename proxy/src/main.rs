@@ -3,6 +3,7 @@
 mod cli;
 mod logging;
 mod serve;
+mod status;
 mod tracing_export;
 
 use std::process::ExitCode;

@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod reload;
+mod versions;
 
 /// Bounds of the latency histogram, in seconds.
 const SECONDS: &[f64] =
@@ -63,6 +64,10 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     tokio::spawn(lease::retry_revokes(control, stop.clone()));
 
     let listener = bind(config.listen.client, "listen.client").await?;
+    let admin = bind(config.listen.admin, "listen.admin").await?;
+    // The admin port is up first: it tells why the client port is not.
+    let admin = tokio::spawn(etcd_prism_admin::serve(admin, gateway.clone(), stop.clone()));
+    versions::check(&config, &gateway).await?;
     let max_connections = Arc::new(AtomicUsize::new(config.listen.max_connections));
     let tls = server_tls(&config, &stop)?;
     let options = Options {
@@ -84,6 +89,7 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     gateway.draining.cancel();
     server.await.context("the server panicked")??;
     stop.cancel();
+    admin.await.context("the admin server panicked")?.context("admin server")?;
     if let Some(spans) = spans
         && let Err(error) = spans.shutdown()
     {

@@ -5,7 +5,7 @@ use etcd_prism_admin::table;
 
 /// How the answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     Table,
     /// For programs.
@@ -13,7 +13,7 @@ pub enum Output {
 }
 
 /// Prints the status of the proxy whose admin listener is at `admin`, as `host:port`.
-pub async fn run(admin: &str, output: Output) -> anyhow::Result<()> {
+pub(crate) async fn run(admin: &str, output: Output) -> anyhow::Result<()> {
     let report = etcd_prism_admin::fetch(admin).await?;
     match output {
         Output::Table => print!("{}", table::render(&report)),

@@ -43,16 +43,26 @@ impl Topology {
         proxy: impl FnOnce(ProxyBuilder) -> ProxyBuilder,
     ) -> Self {
         let scratch = Arc::new(Scratch::new());
-        let mut shards = BTreeMap::new();
-        for name in layout.shards() {
-            shards.insert(name, shard(name).as_shard().start(&scratch).await);
-        }
+        let shards = Self::shards(&layout, shard, &scratch).await;
         let mut builder = ProxyBuilder::new("proxy", layout.clone());
         for (name, cluster) in &shards {
             builder = builder.shard(name, cluster.endpoints());
         }
         let proxy = proxy(builder).start(&scratch).await;
         Self { proxy, shards, layout, scratch }
+    }
+
+    /// The shards of `layout` by name, as `shard` makes them.
+    pub async fn shards(
+        layout: &Layout,
+        shard: impl Fn(&str) -> EtcdBuilder,
+        scratch: &Arc<Scratch>,
+    ) -> BTreeMap<&'static str, EtcdCluster> {
+        let mut shards = BTreeMap::new();
+        for name in layout.shards() {
+            shards.insert(name, shard(name).as_shard().start(scratch).await);
+        }
+        shards
     }
 
     /// A client of the proxy, on a connection of its own.

@@ -50,14 +50,22 @@ fn gateway() -> Arc<Gateway> {
     })
 }
 
-/// Status, content type and body of a GET.
 async fn get(address: &str, path: &str) -> (u16, String, String) {
+    ask("GET", address, path).await
+}
+
+/// Status, content type and body.
+async fn ask(method: &str, address: &str, path: &str) -> (u16, String, String) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut requests, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let request =
-        http::Request::get(path).header("host", address).body(Empty::<bytes::Bytes>::new()).unwrap();
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address)
+        .body(Empty::<bytes::Bytes>::new())
+        .unwrap();
     let (head, body) = requests.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     connection.abort();
@@ -98,6 +106,11 @@ async fn everything_is_answered_before_first_contact() {
     assert_eq!(get(&address, "/health").await.0, 503);
     assert_eq!(get(&address, "/version").await.0, 503);
     assert_eq!(get(&address, "/debug/pprof").await.0, 404);
+    assert_eq!(get(&address, "/readyz/nothing").await.0, 404);
+    assert_eq!(get(&address, "/v3/kv/range").await.0, 501);
+    assert_eq!(ask("POST", &address, "/health").await.0, 405);
+    let (code, _, body) = ask("HEAD", &address, "/livez").await;
+    assert_eq!((code, body.as_str()), (200, ""));
     let (code, content_type, body) = get(&address, "/metrics").await;
     assert_eq!((code, content_type.as_str()), (200, etcd_prism_frontend::http1::EXPOSITION));
     assert!(body.contains("etcd_prism_shard_up{shard=\"a\"} 0\n"), "{body}");

@@ -123,10 +123,14 @@ pub(crate) const TTL_SLACK: Duration = Duration::from_secs(15);
 
 /// The beginning of what a value looks like: enough to tell which it is.
 pub(crate) fn brief(value: &impl std::fmt::Debug) -> String {
-    const SHOWN: usize = 700;
+    shortened(value, 500)
+}
+
+/// As [`brief`], at a length of `shown` bytes.
+pub(crate) fn shortened(value: &impl std::fmt::Debug, shown: usize) -> String {
     let mut text = format!("{value:?}");
-    if text.len() > SHOWN {
-        let end = text.floor_char_boundary(SHOWN);
+    if text.len() > shown {
+        let end = text.floor_char_boundary(shown);
         text.truncate(end);
         text.push('…');
     }

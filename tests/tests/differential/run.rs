@@ -13,7 +13,7 @@ use rand::Rng;
 use tokio::join;
 use tonic::{Code, Status};
 
-use crate::call::{Call, Reply, brief};
+use crate::call::{Call, Reply, brief, shortened};
 use crate::compare;
 use crate::coverage::Coverage;
 use crate::fault::Fault;
@@ -119,7 +119,7 @@ impl Run {
         self.coverage.count(&self.state, call, &reference);
         self.learn(call, &reference);
         compare::replies(&mut self.state, call, &reference, &subject)
-            .map_err(|error| format!("{}: {error}", brief(call)))?;
+            .map_err(|error| format!("{error}\nin {}", shortened(call, 6_000)))?;
         Ok([reference, subject])
     }
 

@@ -118,8 +118,8 @@ impl Worker {
     /// A lease, its renewal, and an object that hangs on it.
     async fn leased(self, number: u64) {
         let request = LeaseGrantRequest { id: 0, ttl: 60 };
-        let grant = self.client.lease().lease_grant(request);
-        let Some(lease) = self.samples.time(NO_ROUTE, "lease grant", grant).await else { return };
+        let mut leases = self.client.lease();
+        let Some(lease) = self.samples.time(NO_ROUTE, "lease grant", leases.lease_grant(request)).await else { return };
         let id = lease.into_inner().id;
         let renewal = async {
             let asked = tokio_stream::once(LeaseKeepAliveRequest { id });
@@ -135,8 +135,7 @@ impl Worker {
     async fn probes(self, _: u64) {
         self.samples.time(NO_ROUTE, "status", self.client.maintenance().status(StatusRequest::default())).await;
         // It lies on the default route, so it counts among that route's requests.
-        let health = self.client.kv().range(get("/registry/health"));
-        self.samples.time("rest", "health key", health).await;
+        self.samples.time("rest", "health key", self.client.kv().range(get("/registry/health"))).await;
     }
 
     async fn control(self, _: u64) {

@@ -102,18 +102,18 @@ impl Trial {
         check_victim(&samples, self.victim, allowed);
         let after = self.works("after the fault", self.load.samples.mark()).await;
         println!("after the fault of {}:\n{}", self.victim, summary(&after));
-        let mark = self.load.samples.mark();
+        let (mark, samples) = (self.load.samples.mark(), self.load.samples.clone());
         self.load.stop().await;
+        check_unharmed(&samples.since(mark), "");
         for watcher in self.watchers {
             let (route, (log, from)) = (watcher.route, watcher.stop().await);
             let last = log.next_revision() - 1;
             let shard = self.topology.shard_client(self.topology.layout.shard_of(route));
             let events = history(&shard, prefix_of(route).as_bytes(), from, last).await;
-            log.check().and_then(|()| log.check_against(&events, from, last))
-                .unwrap_or_else(|error| panic!("watch of {route}: {error}"));
+            let found = log.check().and_then(|()| log.check_against(&events, from, last));
+            found.unwrap_or_else(|error| panic!("watch of {route}: {error}"));
             println!("watch of {route}: {} events, none missing", events.len());
         }
-        drop(mark);
     }
 
     /// Waits until every kind of request has succeeded some more times.

@@ -45,7 +45,7 @@ pub async fn handle(
 fn refusal(path: &str, shards: &str) -> Status {
     let method = path.rsplit('/').next().unwrap_or(path);
     let text = format!(
-        "etcd-prism: {method} concerns one cluster, and there are several behind this address: run `{}`, or send the \
+        "etcd-prism: {method} concerns one cluster: run `{}`, or send the \
          metadata prism-shard=<name> (shards: {shards})",
         command(method)
     );
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(status.code, Code::FailedPrecondition);
         assert_eq!(
             status.message,
-            "etcd-prism: Defragment concerns one cluster, and there are several behind this address: run `etcdctl \
+            "etcd-prism: Defragment concerns one cluster: run `etcdctl \
              --endpoints=<the shard's endpoints> defrag`, or send the metadata prism-shard=<name> (shards: pods, rest)"
         );
     }

@@ -1,0 +1,7 @@
+//! An unmodified kube-apiserver over several shards. `ETCD_PRISM_KUBE` names the minors to try.
+
+mod faults;
+mod objects;
+mod reads;
+mod site;
+mod two_minors;

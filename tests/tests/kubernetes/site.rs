@@ -1,0 +1,85 @@
+//! What the tests have in common.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use etcd_prism_tests::kube::api::{Api, ApiError};
+use etcd_prism_tests::kube::apiserver::ApiServer;
+use etcd_prism_tests::kube::counter::Counter;
+use etcd_prism_tests::kube::informer::Informer;
+use etcd_prism_tests::kube::objects::Kind;
+use etcd_prism_tests::kube::storage;
+use etcd_prism_tests::history::current_revision;
+use etcd_prism_tests::topology::Topology;
+use etcd_prism_tests::wait;
+
+/// How often the caches of an API server were filled, by resource.
+pub(crate) async fn initializations(server: &ApiServer) -> BTreeMap<String, f64> {
+    server.metrics().await.by_resource("apiserver_watch_cache_initializations_total", &[])
+}
+
+/// One informer per kind.
+pub(crate) async fn informers(api: &Api) -> Vec<Informer> {
+    let mut informers = Vec::new();
+    for kind in Kind::ALL {
+        informers.push(Informer::start(api, kind).await.expect("an informer"));
+    }
+    informers
+}
+
+/// One counter per kind, called `name`.
+pub(crate) async fn counters(api: &Api, name: &str) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    for kind in Kind::ALL {
+        counters.push(Counter::create(api, kind, name).await.expect("an object to count with"));
+    }
+    counters
+}
+
+/// Waits until every informer has seen what every counter has written.
+pub(crate) async fn caught_up(informers: &[Informer], counters: &[Counter]) {
+    for counter in counters {
+        for informer in informers.iter().filter(|informer| informer.kind() == counter.kind()) {
+            informer.wait_for(counter.name(), counter.written()).await;
+        }
+    }
+}
+
+/// Writes the next number, again until it is acknowledged; the errors before that.
+pub(crate) async fn advance_at_last(counter: &mut Counter) -> Vec<ApiError> {
+    let mut errors = Vec::new();
+    let what = format!("a write of {}", counter.kind().resource());
+    wait::until_within(Duration::from_secs(60), &what, async || {
+        counter.advance().await.map_err(|error| errors.push(error))
+    })
+    .await;
+    errors
+}
+
+/// The present revision of each shard.
+pub(crate) async fn revisions(topology: &Topology) -> BTreeMap<&'static str, i64> {
+    let mut revisions = BTreeMap::new();
+    for (shard, cluster) in &topology.shards {
+        revisions.insert(*shard, current_revision(&cluster.client()).await);
+    }
+    revisions
+}
+
+/// Waits until every shard is compacted beyond the revision given for it, and says how far each is.
+pub(crate) async fn compacted_beyond(
+    topology: &Topology,
+    revisions: &BTreeMap<&'static str, i64>,
+    limit: Duration,
+) -> BTreeMap<&'static str, i64> {
+    let mut compacted = BTreeMap::new();
+    for (shard, revision) in revisions {
+        let client = topology.shard_client(shard);
+        wait::until_within(limit, &format!("the compaction of {shard} beyond {revision}"), async || {
+            storage::is_compacted(&client, *revision).await.then_some(()).ok_or("still readable")
+        })
+        .await;
+        let present = current_revision(&client).await;
+        compacted.insert(*shard, storage::compacted_revision(&client, present).await);
+    }
+    compacted
+}
