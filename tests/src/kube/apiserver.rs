@@ -72,7 +72,6 @@ impl ApiServerBuilder {
             // Makes it panic where its watch cache and etcd differ.
             env: vec![("KUBE_WATCHCACHE_CONSISTENCY_CHECKER".to_owned(), "true".to_owned())],
             log: scratch.log(&self.name),
-            tail: 30,
         });
         let api = Api::new(&port.address(), &credentials);
         let process = process.expect("start kube-apiserver");

@@ -62,7 +62,7 @@ impl Kubectl {
         let args = self.flags.iter().cloned().chain(arguments.iter().map(|&argument| argument.to_owned())).collect();
         let env = vec![("KUBECONFIG".to_owned(), "/dev/null".to_owned())];
         let program = self.program.clone();
-        let spec = Spec { name: name.to_owned(), program, args, env, log: self.scratch.log(name), tail: 5 };
+        let spec = Spec { name: name.to_owned(), program, args, env, log: self.scratch.log(name) };
         Process::spawn(spec).expect("start kubectl")
     }
 }
