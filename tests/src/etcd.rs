@@ -91,7 +91,7 @@ impl EtcdBuilder {
             format!("--initial-advertise-peer-urls={}", peer.url()),
             format!("--initial-cluster={initial}"),
             // Two clusters of one name and the same addresses would share their cluster id.
-            format!("--initial-cluster-token={}-{}", self.name, peer.number()),
+            format!("--initial-cluster-token={initial}"),
             format!("--heartbeat-interval={heartbeat}"),
             format!("--election-timeout={election}"),
             // A killed process loses nothing that it wrote: only a machine that stops would.

@@ -166,8 +166,8 @@ impl Proxy {
 
     /// Waits until its `/readyz` answers 200.
     pub async fn wait_ready(&self) {
-        let (admin, what) = (self.ports[0].address(), format!("{} to be ready", self.builder.name));
-        wait::until(&what, async || self.client().kv().range(crate::request::get("x")).await.map_err(|e|(e,&admin))).await;
+        let (admin, what) = (self.admin(), format!("{} to be ready", self.builder.name));
+        wait::until(&what, async || http::get_ok(&admin, "/readyz").await).await;
     }
 
     /// Its metrics in Prometheus' text format.

@@ -35,10 +35,10 @@ pub fn etcd_prism() -> PathBuf {
     if let Some(path) = std::env::var_os("ETCD_PRISM_BIN") {
         return PathBuf::from(path);
     }
-    let test = std::env::current_exe().expect("path of the test executable");
-    // target/<profile>/deps/<test> → target/<profile>/etcd-prism
-    let profile = test.parent().and_then(Path::parent).expect("the test runs from target/<profile>/deps");
-    let path = profile.join("etcd-prism");
+    // A test runs from target/<profile>/deps, a binary from target/<profile>.
+    let ours = std::env::current_exe().expect("path of this executable");
+    let paths: Vec<_> = ours.ancestors().skip(1).take(2).map(|folder| folder.join("etcd-prism")).collect();
+    let path = paths.iter().find(|path| path.is_file()).unwrap_or(&paths[0]).clone();
     assert!(path.exists(), "{} is missing: run 'cargo build -p etcd-prism' first, or set ETCD_PRISM_BIN", path.display());
     path
 }

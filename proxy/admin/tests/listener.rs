@@ -1,5 +1,7 @@
 //! The admin listener over a real socket.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation ends the test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ fn gateway() -> Arc<Gateway> {
         limits: ArcSwap::from_pointee(limits),
         leases: lease::Registry::default(),
         exposition: Exposition(Arc::new(move || prometheus.render())),
+        tracer: Default::default(),
         draining: CancellationToken::new(),
     })
 }

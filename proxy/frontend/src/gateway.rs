@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use etcd_prism_routing::{Keyspace, ShardId};
 use etcd_prism_upstream::{ShardPool, ShardState};
 use etcd_prism_wire::Status;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::compaction::Samples;
@@ -72,12 +73,17 @@ impl Gateway {
 pub struct Worker {
     pub gateway: Arc<Gateway>,
     pools: Vec<ShardPool>,
+    /// Turns for ranges that have to be held to be merged.
+    pub merges: Semaphore,
 }
+
+/// Ranges merged at once by a worker.
+const MERGES: usize = 2;
 
 impl Worker {
     pub fn new(gateway: Arc<Gateway>) -> Self {
         let pools = gateway.shards.iter().map(|s| ShardPool::new(s.clone())).collect();
-        Self { gateway, pools }
+        Self { gateway, pools, merges: Semaphore::new(MERGES) }
     }
 
     pub fn pool(&self, shard: ShardId) -> &ShardPool {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use etcd_prism_routing::{Placement, ShardId};
-use etcd_prism_upstream::{Class, Retry, reply};
+use etcd_prism_upstream::{Class, Place, Retry, reply};
 use etcd_prism_wire::keys::RESERVED;
 use etcd_prism_wire::{KeyRange, request};
 use http::Response;
@@ -47,7 +47,9 @@ pub async fn handle(
     let Placement::One { shard, .. } = placement else { return Err(RequestError::Reserved) };
     let mut call = forward::call(cx, path, request.frame, Class::Unary, Retry::Never);
     call.timeout = Some(PATIENCE);
+    call.place = Place::None;
     if path == "/v3electionpb.Election/Observe" {
+        call.class = Class::Watch;
         return observe(cx, shard, call).await;
     }
     let response = forward::unary(cx, shard, call.clone()).await?;

@@ -27,6 +27,8 @@ struct State {
     sender_gone: bool,
     receiver: Option<Waker>,
     sender: Option<Waker>,
+    /// The sender waits for this many bytes or fewer, not only for the end.
+    wanted: Option<usize>,
 }
 
 /// A queue of gRPC frames; its bound is kept by the sender.
@@ -80,6 +82,7 @@ impl Sender {
         if state.bytes <= limit {
             return Poll::Ready(false);
         }
+        state.wanted = Some(limit);
         state.sender = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -90,6 +93,7 @@ impl Sender {
         if state.receiver_gone {
             return Poll::Ready(());
         }
+        state.wanted = None;
         state.sender = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -133,7 +137,9 @@ impl Receiver {
             _ => first,
         };
         state.bytes -= taken;
-        if let Some(waker) = state.sender.take() {
+        if state.wanted.is_some_and(|wanted| state.bytes <= wanted)
+            && let Some(waker) = state.sender.take()
+        {
             waker.wake();
         }
         Poll::Ready(Some(Frame::data(data)))

@@ -1,6 +1,7 @@
 //! The proxy's own login on a shard with authentication.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use etcd_prism_proto::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use etcd_prism_wire::Status;
@@ -17,9 +18,15 @@ pub struct Credentials {
     pub password_file: PathBuf,
 }
 
-/// Logs in and stores the token for all workers. Does nothing on a shard without credentials.
-pub(crate) async fn login(pool: &ShardPool) -> Result<(), UpstreamError> {
+/// Logs in and stores the token for all workers, unless somebody did since `used` was the token. Does nothing on a shard
+/// without credentials.
+pub(crate) async fn login(pool: &ShardPool, used: Option<&Arc<HeaderValue>>) -> Result<(), UpstreamError> {
     let Some(credentials) = &pool.shard().credentials else { return Ok(()) };
+    let _single = pool.shard().logging_in.lock().await;
+    let current = pool.shard().token.load_full();
+    if current.as_ref().map(Arc::as_ptr) != used.map(Arc::as_ptr) {
+        return Ok(());
+    }
     let bad = |reason: String| UpstreamError::BadReply { shard: pool.shard().name.clone(), reason };
     let password = tokio::fs::read_to_string(&credentials.password_file)
         .await

@@ -1,9 +1,12 @@
 //! One HTTP/2 connection to an endpoint, made when needed and again when it broke.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -22,6 +25,8 @@ pub enum ConnectError {
     TimedOut(Duration),
     #[error("{0}")]
     Tls(Arc<etcd_prism_tls::TlsError>),
+    #[error("the endpoint does not offer HTTP/2 over TLS (ALPN h2)")]
+    NoHttp2,
     #[error("HTTP/2 handshake: {0}")]
     Handshake(Arc<hyper::Error>),
 }
@@ -34,14 +39,17 @@ pub(crate) struct Windows {
     pub connection: u32,
 }
 
+type Attempt = Shared<Pin<Box<dyn Future<Output = Result<SendRequest<RequestBody>, ConnectError>> + Send>>>;
+
 /// A connection slot.
 #[derive(Debug)]
 pub(crate) struct Connector {
     endpoint: Arc<EndpointState>,
     windows: Windows,
     current: Mutex<Option<SendRequest<RequestBody>>>,
-    /// Held while connecting, so that a thousand waiting requests make one connection.
-    connecting: tokio::sync::Mutex<()>,
+    /// The attempt under way. It runs by itself, so that a thousand waiting requests make one connection, share its
+    /// failure, and cannot cut it short by giving up.
+    attempt: Mutex<Option<Attempt>>,
     streams: Arc<AtomicUsize>,
 }
 
@@ -51,7 +59,7 @@ impl Connector {
             endpoint,
             windows,
             current: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            attempt: Mutex::new(None),
             streams: Arc::default(),
         }
     }
@@ -71,61 +79,77 @@ impl Connector {
         if let Some(handle) = self.live() {
             return Ok(handle);
         }
-        let _single = self.connecting.lock().await;
-        if let Some(handle) = self.live() {
-            return Ok(handle);
-        }
-        let bound = self.endpoint.connect_timeout;
-        let handle =
-            tokio::time::timeout(bound, self.connect()).await.map_err(|_| ConnectError::TimedOut(bound))??;
+        let attempt = {
+            let mut slot = self.attempt.lock();
+            match &*slot {
+                Some(attempt) if attempt.peek().is_none() => attempt.clone(),
+                _ => slot.insert(self.start()).clone(),
+            }
+        };
+        let handle = attempt.await?;
         *self.current.lock() = Some(handle.clone());
         Ok(handle)
+    }
+
+    fn start(&self) -> Attempt {
+        let (endpoint, windows) = (self.endpoint.clone(), self.windows);
+        let bound = endpoint.connect_timeout;
+        let running = tokio::spawn(async move {
+            tokio::time::timeout(bound, connect(&endpoint, windows)).await.map_err(|_| ConnectError::TimedOut(bound))?
+        });
+        let attempt: Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(async move { running.await.unwrap_or_else(|e| Err(ConnectError::Io(Arc::new(e.into())))) });
+        attempt.shared()
     }
 
     fn live(&self) -> Option<SendRequest<RequestBody>> {
         self.current.lock().as_ref().filter(|handle| !handle.is_closed()).cloned()
     }
+}
 
-    async fn connect(&self) -> Result<SendRequest<RequestBody>, ConnectError> {
-        let endpoint = &self.endpoint.endpoint;
-        let io = |error| ConnectError::Io(Arc::new(error));
-        let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(io)?;
-        tcp.set_nodelay(true).map_err(io)?;
-        match &self.endpoint.tls {
-            None => self.handshake(tcp).await,
-            Some(tls) => {
-                let name = tls.server_name(&endpoint.host).map_err(|e| ConnectError::Tls(Arc::new(e)))?;
-                let connector = tokio_rustls::TlsConnector::from(tls.current());
-                self.handshake(connector.connect(name, tcp).await.map_err(io)?).await
-            }
+async fn connect(endpoint: &EndpointState, windows: Windows) -> Result<SendRequest<RequestBody>, ConnectError> {
+    let io = |error| ConnectError::Io(Arc::new(error));
+    let address = &endpoint.endpoint;
+    let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(io)?;
+    tcp.set_nodelay(true).map_err(io)?;
+    let Some(tls) = &endpoint.tls else { return handshake(endpoint, windows, tcp).await };
+    let name = tls.server_name(&address.host).map_err(|e| ConnectError::Tls(Arc::new(e)))?;
+    let connector = tokio_rustls::TlsConnector::from(tls.current());
+    let stream = connector.connect(name, tcp).await.map_err(io)?;
+    if stream.get_ref().1.alpn_protocol() != Some(etcd_prism_tls::ALPN_H2) {
+        return Err(ConnectError::NoHttp2);
+    }
+    handshake(endpoint, windows, stream).await
+}
+
+async fn handshake<S>(
+    endpoint: &EndpointState,
+    windows: Windows,
+    stream: S,
+) -> Result<SendRequest<RequestBody>, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (handle, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        // etcd allows as many as a client likes; its SETTINGS come after the first requests.
+        .initial_max_send_streams(1 << 20)
+        .max_concurrent_reset_streams(4096)
+        .keep_alive_interval(endpoint.keepalive_interval)
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(false)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
+    let url = endpoint.endpoint.url.clone();
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(endpoint = %url, %error, "upstream connection ended");
         }
-    }
-
-    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<RequestBody>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (handle, connection) = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(self.windows.stream)
-            .initial_connection_window_size(self.windows.connection)
-            // etcd allows as many as a client likes; its SETTINGS come after the first requests.
-            .initial_max_send_streams(1 << 20)
-            .max_concurrent_reset_streams(4096)
-            .keep_alive_interval(self.endpoint.keepalive_interval)
-            .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(false)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
-        let endpoint = self.endpoint.endpoint.url.clone();
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%endpoint, %error, "upstream connection ended");
-            }
-        });
-        Ok(handle)
-    }
+    });
+    Ok(handle)
 }
 
 /// Counts a stream while it is open.

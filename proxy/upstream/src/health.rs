@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth;
 use crate::endpoint::EndpointState;
 use crate::error::UpstreamError;
-use crate::pool::{Retry, ShardPool};
+use crate::pool::{Place, Retry, ShardPool};
 use crate::rpc;
 use crate::shard::ShardState;
 
@@ -61,7 +61,7 @@ fn probe_pool(shard: &ShardState, endpoint: &Arc<EndpointState>) -> ShardPool {
 async fn check(endpoint: &EndpointState, probe: &ShardPool) -> bool {
     let mut call = rpc::call(rpc::STATUS, &StatusRequest::default(), Retry::Never);
     call.timeout = Some(PATIENCE);
-    call.reserved = true;
+    call.place = Place::Reserved;
     let answer: Result<StatusResponse, UpstreamError> = rpc::unary(probe, call).await;
     match answer {
         Ok(status) => {
@@ -81,7 +81,7 @@ async fn check(endpoint: &EndpointState, probe: &ShardPool) -> bool {
 async fn refresh_alarms(pool: &ShardPool) {
     if pool.shard().credentials.is_some()
         && pool.shard().token.load().is_none()
-        && let Err(error) = auth::login(pool).await
+        && let Err(error) = auth::login(pool, None).await
     {
         tracing::warn!(shard = %pool.shard().name, %error, "cannot log in");
         return;

@@ -22,6 +22,6 @@ pub mod shard;
 
 pub use body::RequestBody;
 pub use error::UpstreamError;
-pub use pool::{Call, Class, Retry, ShardPool};
+pub use pool::{Call, Class, Place, Retry, ShardPool};
 pub use reply::Reply;
 pub use shard::ShardState;

@@ -45,7 +45,7 @@ impl Class {
         match self {
             Class::Unary => Windows { stream: 1 << 20, connection: 256 << 20 },
             Class::Bulk => Windows { stream: 1 << 20, connection: 64 << 20 },
-            Class::Watch => Windows { stream: 1 << 20, connection: 64 << 20 },
+            Class::Watch => Windows { stream: 1 << 20, connection: 256 << 20 },
         }
     }
 }
@@ -72,8 +72,17 @@ pub struct Call {
     pub retry: Retry,
     /// Longest wait for the head of the answer; `None`: the shard's bound. Methods that wait by design say how long.
     pub timeout: Option<Duration>,
-    /// Counts as a health probe, for which places are reserved.
-    pub reserved: bool,
+    pub place: Place,
+}
+
+/// How a call counts against the shard's bound on requests in flight, until the head of its answer is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Counted,
+    /// A health probe: it may go over the bound a little.
+    Reserved,
+    /// Not at all: a call that waits by design, for a lock say.
+    None,
 }
 
 /// A bidirectional call that is open: frames go in by `sender`, the reply's head comes when the shard sends it.
@@ -119,14 +128,17 @@ struct Member {
 }
 
 impl Member {
-    fn connector(&self, class: Class) -> Arc<Connector> {
+    fn connector(&self, class: Class) -> (Arc<Connector>, StreamGuard) {
+        // The stream is counted under the lock, or any number of calls would choose the same connection while it is made.
         let mut connectors = self.connectors[class as usize].lock();
-        if let Some(found) = connectors.iter().find(|c| c.streams() < class.max_streams()) {
-            return found.clone();
-        }
-        let made = Arc::new(Connector::new(self.endpoint.clone(), class.windows()));
-        connectors.push(made.clone());
-        made
+        let found = connectors.iter().find(|c| c.streams() < class.max_streams()).cloned();
+        let connector = found.unwrap_or_else(|| {
+            let made = Arc::new(Connector::new(self.endpoint.clone(), class.windows()));
+            connectors.push(made.clone());
+            made
+        });
+        let guard = connector.stream_guard();
+        (connector, guard)
     }
 }
 
@@ -148,6 +160,7 @@ impl ShardPool {
 
     /// Sends a call and waits for the head of its answer.
     pub async fn call(&self, call: Call) -> Result<Reply, UpstreamError> {
+        let used = self.shard.token.load_full();
         let reply = self.call_with_token(&call).await?;
         let Some(status) = reply.early_status().filter(|s| self.shard.credentials.is_some() && auth::wants_login(s))
         else {
@@ -155,7 +168,7 @@ impl ShardPool {
         };
         // The token was not good, so nothing was applied: log in and send again, once.
         tracing::debug!(shard = %self.shard.name, %status, "logging in again");
-        Box::pin(auth::login(self)).await?;
+        Box::pin(auth::login(self, used.as_ref())).await?;
         self.call_with_token(&call).await
     }
 
@@ -169,8 +182,13 @@ impl ShardPool {
 
     pub(crate) async fn send(&self, call: &Call, metadata: HeaderMap) -> Result<Reply, UpstreamError> {
         let shard = &self.shard.name;
-        let Some(place) = self.shard.admit(call.reserved) else {
-            return Err(UpstreamError::Overloaded { shard: shard.clone() });
+        // Given back when the head is here: how fast a client reads must not count against the others.
+        let _place = match call.place {
+            Place::None => None,
+            counted => match self.shard.admit(counted == Place::Reserved) {
+                Some(place) => Some(place),
+                None => return Err(UpstreamError::Overloaded { shard: shard.clone() }),
+            },
         };
         let deadline = Instant::now() + call.timeout.unwrap_or(self.shard.bounds().request_timeout);
         let mut avoid: Option<Arc<EndpointState>> = None;
@@ -179,8 +197,7 @@ impl ShardPool {
             let request = request(&ready.endpoint, &call.path, &metadata, RequestBody::once(call.frame.clone()));
             let error = match tokio::time::timeout_at(deadline, ready.handle.try_send_request(request)).await {
                 Ok(Ok(response)) => {
-                    let places = Places { _in_flight: Some(place), _stream: ready.guard };
-                    return Reply::new(shard, response, places);
+                    return Reply::new(shard, response, Places { _stream: ready.guard });
                 }
                 Ok(Err(mut error)) => {
                     // The message comes back when no byte of it was sent.
@@ -206,6 +223,9 @@ impl ShardPool {
         mut metadata: HeaderMap,
         deadline: Instant,
     ) -> Result<OpenStream, UpstreamError> {
+        if self.shard.credentials.is_some() && self.shard.token.load().is_none() {
+            auth::login(self, None).await?;
+        }
         if let Some(token) = &*self.shard.token.load() {
             metadata.insert("token", HeaderValue::clone(token));
         }
@@ -221,7 +241,7 @@ impl ShardPool {
             let guard = ready.guard;
             let future = Box::pin(async move {
                 let response = sent.await.map_err(|e| lost(&shard, &e))?;
-                Reply::new(&shard, response, Places { _in_flight: None, _stream: guard })
+                Reply::new(&shard, response, Places { _stream: guard })
             });
             return Ok(OpenStream { sender, reply: ReplyHead { future }, endpoint: ready.endpoint });
         }
@@ -246,9 +266,9 @@ impl ShardPool {
                 candidates.sort_by_key(|e| Arc::ptr_eq(e, avoid));
             }
             for endpoint in candidates {
-                let connector = self.member(&endpoint).connector(class);
+                let (connector, guard) = self.member(&endpoint).connector(class);
                 match tokio::time::timeout_at(deadline, connector.ready()).await {
-                    Ok(Ok(handle)) => return Ok(Ready { handle, endpoint, guard: connector.stream_guard() }),
+                    Ok(Ok(handle)) => return Ok(Ready { handle, endpoint, guard }),
                     Ok(Err(error)) => {
                         endpoint.set_healthy(false);
                         reason = format!("{}: {error}", endpoint.endpoint.url);

@@ -1,5 +1,7 @@
 //! Replies of shards.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use etcd_prism_wire::frame::{FrameReader, PREFIX_LEN};
 use etcd_prism_wire::{Code, Status};
@@ -9,10 +11,12 @@ use hyper::body::Incoming;
 
 use crate::connector::StreamGuard;
 use crate::error::UpstreamError;
-use crate::shard::InFlight;
 
 /// The longest message etcd sends: grpc-go's limit is the largest int32.
 pub const MAX_REPLY: usize = i32::MAX as usize;
+
+/// Longest silence of a shard in the middle of a reply that is read whole.
+const STALL: Duration = Duration::from_secs(10);
 
 /// The head of a shard's answer and its body, still on the way.
 #[derive(Debug)]
@@ -25,7 +29,6 @@ pub struct Reply {
 /// What the reply holds until it is over.
 #[derive(Debug)]
 pub struct Places {
-    pub(crate) _in_flight: Option<InFlight>,
     pub(crate) _stream: StreamGuard,
 }
 
@@ -45,16 +48,28 @@ impl Reply {
     }
 
     /// Reads a unary reply whole: its one message. A status other than OK is an error.
-    pub async fn message(mut self, shard: &str) -> Result<Bytes, UpstreamError> {
+    pub async fn message(self, shard: &str) -> Result<Bytes, UpstreamError> {
+        self.message_up_to(shard, MAX_REPLY).await
+    }
+
+    /// The same, for a message of at most `max` bytes. A shard that stops in the middle is given [`STALL`].
+    pub async fn message_up_to(mut self, shard: &str, max: usize) -> Result<Bytes, UpstreamError> {
         if let Some(status) = self.early_status() {
             return Err(status.into());
         }
         let bad = |reason: &str| UpstreamError::BadReply { shard: shard.to_owned(), reason: reason.to_owned() };
         let mut chunks = Chunks::default();
-        while let Some(frame) = self.body.frame().await {
+        let stalled = |_| UpstreamError::TimedOut { shard: shard.to_owned() };
+        while let Some(frame) = tokio::time::timeout(STALL, self.body.frame()).await.map_err(stalled)? {
             let frame = frame.map_err(|e| lost(shard, &e))?;
             match frame.into_data() {
-                Ok(data) => chunks.push(data),
+                Ok(data) => {
+                    chunks.push(data);
+                    if chunks.len() > max + PREFIX_LEN {
+                        let text = format!("grpc: received message larger than max ({} vs. {max})", chunks.len());
+                        return Err(Status::new(Code::ResourceExhausted, text).into());
+                    }
+                }
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     let status = status_of(&trailers).ok_or_else(|| bad("no grpc-status"))?;
@@ -104,6 +119,10 @@ impl Chunks {
             }
             self.rest.extend_from_slice(&chunk);
         }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
     }
 
     fn join(self) -> Bytes {

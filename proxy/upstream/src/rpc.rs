@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use prost::Message;
 
 use crate::error::UpstreamError;
-use crate::pool::{Call, Class, Retry, ShardPool};
+use crate::pool::{Call, Class, Place, Retry, ShardPool};
 
 /// Paths of the methods that the proxy itself calls.
 pub const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
@@ -30,7 +30,7 @@ pub fn call<M: Message>(path: &'static str, request: &M, retry: Retry) -> Call {
         class: Class::Unary,
         retry,
         timeout: None,
-        reserved: false,
+        place: Place::Counted,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct ShardState {
     alarms: ArcSwap<Vec<AlarmMember>>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) token: ArcSwapOption<HeaderValue>,
+    /// Held while logging in: a thousand refused requests make one login.
+    pub(crate) logging_in: tokio::sync::Mutex<()>,
 }
 
 impl ShardState {
@@ -55,6 +57,7 @@ impl ShardState {
             alarms: ArcSwap::from_pointee(Vec::new()),
             credentials,
             token: ArcSwapOption::empty(),
+            logging_in: tokio::sync::Mutex::new(()),
         }
     }
 

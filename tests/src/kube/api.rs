@@ -97,7 +97,9 @@ impl Api {
 
     pub async fn patch(&self, path: &str, kind: Patch, body: &Value) -> Result<Value, ApiError> {
         match kind {
-            Patch::Merge => self.json(Method::PATCH, path, Some(("application/merge-patch+json", body))).await,
+            Patch::Merge => {
+                self.json(Method::PATCH, path, Some(("application/merge-patch+json", body))).await
+            }
             Patch::Apply => {
                 let path = format!("{path}?fieldManager=etcd-prism-tests&force=true");
                 // Every JSON text is YAML.
@@ -117,14 +119,27 @@ impl Api {
         Ok(Watch::new(response.into_body()))
     }
 
-    async fn json(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> Result<Value, ApiError> {
+    async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<Value, ApiError> {
         let text = self.call(method, path, body).await?;
-        serde_json::from_str(&text).map_err(|error| ApiError::Transport(format!("{path} answered no JSON: {error}")))
+        serde_json::from_str(&text)
+            .map_err(|error| ApiError::Transport(format!("{path} answered no JSON: {error}")))
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> Result<String, ApiError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &Value)>,
+    ) -> Result<String, ApiError> {
         let whole = async { read(self.send(method, path, body).await?).await };
-        timeout(TIMEOUT, whole).await.map_err(|_| ApiError::Transport(format!("nothing within {TIMEOUT:?}")))?
+        timeout(TIMEOUT, whole)
+            .await
+            .map_err(|_| ApiError::Transport(format!("nothing within {TIMEOUT:?}")))?
     }
 
     /// A response with a successful status.
@@ -183,5 +198,9 @@ async fn refusal(response: Response<Incoming>) -> ApiError {
     let text = read(response).await.unwrap_or_default();
     let status: Value = serde_json::from_str(&text).unwrap_or_default();
     let field = |name: &str| status[name].as_str().map(str::to_owned);
-    ApiError::Status { code, reason: field("reason").unwrap_or_default(), message: field("message").unwrap_or(text) }
+    ApiError::Status {
+        code,
+        reason: field("reason").unwrap_or_default(),
+        message: field("message").unwrap_or(text),
+    }
 }

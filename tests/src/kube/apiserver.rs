@@ -75,8 +75,15 @@ impl ApiServerBuilder {
         });
         let api = Api::new(&port.address(), &credentials);
         let process = process.expect("start kube-apiserver");
-        let mut server =
-            ApiServer { process, name: self.name, minor: self.minor, api, credentials, port, scratch: scratch.clone() };
+        let mut server = ApiServer {
+            process,
+            name: self.name,
+            minor: self.minor,
+            api,
+            credentials,
+            port,
+            scratch: scratch.clone(),
+        };
         server.wait_ready().await;
         server
     }
@@ -114,7 +121,9 @@ impl ApiServer {
     }
 
     pub async fn metrics(&self) -> Metrics {
-        Metrics::parse(&self.api.text("/metrics").await.unwrap_or_else(|e| panic!("metrics of {}: {e}", self.name)))
+        Metrics::parse(
+            &self.api.text("/metrics").await.unwrap_or_else(|e| panic!("metrics of {}: {e}", self.name)),
+        )
     }
 
     /// Starts it again, with empty caches, killing it first where it runs, and waits until it is ready.

@@ -36,7 +36,9 @@ pub struct Seen {
 
 impl Seen {
     fn list(&mut self, list: &Value) {
-        let numbers = objects::items(list).iter().filter_map(|object| Some((objects::name(object), objects::number(object)?)));
+        let numbers = objects::items(list)
+            .iter()
+            .filter_map(|object| Some((objects::name(object), objects::number(object)?)));
         self.numbers = numbers.map(|(name, number)| (name.to_owned(), number)).collect();
         self.resource_version = objects::resource_version(list);
     }
@@ -120,6 +122,18 @@ impl Informer {
         wait::until(&what, async || match self.seen.lock() {
             seen if seen.numbers.get(name).is_some_and(|seen| *seen >= number) => Ok(()),
             seen => Err(seen.numbers.get(name).copied()),
+        })
+        .await;
+    }
+
+    /// Waits until it holds what `api` lists, object by object. Only for a server where nothing is written any more.
+    pub async fn wait_for_list(&self, api: &Api) {
+        let what = format!("an informer of {} to hold what is listed", self.kind.resource());
+        wait::until(&what, async || {
+            let mut listed = Seen::default();
+            listed.list(&api.get(&self.kind.collection()).await.map_err(|error| error.to_string())?);
+            let seen = self.seen.lock();
+            if seen.numbers == listed.numbers { Ok(()) } else { Err(format!("{:?}", seen.numbers)) }
         })
         .await;
     }

@@ -59,7 +59,8 @@ impl Kubectl {
 
     /// Starts it in the background; its output is in the log of the process `name`.
     pub fn spawn(&self, name: &str, arguments: &[&str]) -> Process {
-        let args = self.flags.iter().cloned().chain(arguments.iter().map(|&argument| argument.to_owned())).collect();
+        let args =
+            self.flags.iter().cloned().chain(arguments.iter().map(|&argument| argument.to_owned())).collect();
         let env = vec![("KUBECONFIG".to_owned(), "/dev/null".to_owned())];
         let program = self.program.clone();
         let spec = Spec { name: name.to_owned(), program, args, env, log: self.scratch.log(name) };

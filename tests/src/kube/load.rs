@@ -145,7 +145,12 @@ pub async fn pages(api: &Api, kind: Kind, limit: usize) -> Result<(Vec<String>, 
     loop {
         let page = api.get(&format!("{}?limit={limit}&continue={token}", kind.collection())).await?;
         let at = objects::resource_version(&page);
-        assert_eq!(*version.get_or_insert(at), at, "the pages of one list of {} differ in version", kind.resource());
+        assert_eq!(
+            *version.get_or_insert(at),
+            at,
+            "the pages of one list of {} differ in version",
+            kind.resource()
+        );
         let items = objects::items(&page);
         assert!(items.len() <= limit, "a page of {} has more than {limit} objects", kind.resource());
         names.extend(items.iter().map(|item| objects::name(item).to_owned()));

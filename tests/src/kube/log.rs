@@ -4,7 +4,8 @@ use std::path::Path;
 
 /// Go's own reports of a crash begin a line; the API server's own reports may stand anywhere in it.
 const BEGINNINGS: &[&str] = &["panic: ", "fatal error: ", "runtime: "];
-const REPORTS: &[&str] = &["Observed a panic", "Cache consistency check failed", "Cache consistency check error"];
+const REPORTS: &[&str] =
+    &["Observed a panic", "Cache consistency check failed", "Cache consistency check error"];
 
 /// The lines of a log that tell of a panic, or of a watch cache that differs from etcd or could not be compared.
 pub(crate) fn faults(log: &Path) -> Vec<String> {
@@ -13,7 +14,8 @@ pub(crate) fn faults(log: &Path) -> Vec<String> {
 }
 
 fn is_fault(line: &str) -> bool {
-    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning)) || REPORTS.iter().any(|report| line.contains(report))
+    BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
+        || REPORTS.iter().any(|report| line.contains(report))
 }
 
 #[cfg(test)]
@@ -25,7 +27,10 @@ mod tests {
         for (line, fault) in [
             ("panic: runtime error: index out of range [0] with length 0", true),
             (r#"E1123 06:31:16 1 runtime.go:142] "Observed a panic" panic="x""#, true),
-            (r#"E1123 06:31:16 1 checker.go:105] "Cache consistency check failed" group="" resource="pods""#, true),
+            (
+                r#"E1123 06:31:16 1 checker.go:105] "Cache consistency check failed" group="" resource="pods""#,
+                true,
+            ),
             (r#"I1123 06:31:16 1 checker.go:99] "Cache consistency check passed" group="""#, false),
             ("W1123 06:31:15 1 x.go:1] retrying after a panic: of no importance", false),
         ] {

@@ -27,12 +27,17 @@ impl Metrics {
     /// Panics where a line cannot be read: a number that is silently missing would let a test pass.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let samples = lines.map(|line| sample(line).unwrap_or_else(|| panic!("a line that is no sample: {line}")));
+        let samples =
+            lines.map(|line| sample(line).unwrap_or_else(|| panic!("a line that is no sample: {line}")));
         Self { samples: samples.collect() }
     }
 
     /// Every sample of `name` that has all of `labels`.
-    pub fn select<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
+    pub fn select<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&str, &str)],
+    ) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |sample| {
             sample.name == name && labels.iter().all(|(label, value)| sample.label(label) == *value)
         })
@@ -47,7 +52,8 @@ impl Metrics {
     pub fn by_resource(&self, name: &str, labels: &[(&str, &str)]) -> BTreeMap<String, f64> {
         let mut sums = BTreeMap::new();
         for sample in self.select(name, labels) {
-            *sums.entry(group_resource(sample.label("group"), sample.label("resource"))).or_default() += sample.value;
+            *sums.entry(group_resource(sample.label("group"), sample.label("resource"))).or_default() +=
+                sample.value;
         }
         sums
     }

@@ -58,15 +58,19 @@ pub fn pair() -> [Minor; 2] {
 }
 
 fn parse(text: &str) -> Vec<Minor> {
-    text.split(',').map(|minor| minor.parse().unwrap_or_else(|error| panic!("ETCD_PRISM_KUBE: {error}"))).collect()
+    text.split(',')
+        .map(|minor| minor.parse().unwrap_or_else(|error| panic!("ETCD_PRISM_KUBE: {error}")))
+        .collect()
 }
 
 fn newest() -> Minor {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tool");
-    let output = Command::new(&script).arg("--list").output().unwrap_or_else(|e| panic!("{}: {e}", script.display()));
+    let output =
+        Command::new(&script).arg("--list").output().unwrap_or_else(|e| panic!("{}: {e}", script.display()));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let versions = text.lines().filter_map(|line| line.strip_prefix("kube-apiserver@"));
-    let minors = versions.map(|version| version.parse().unwrap_or_else(|error| panic!("scripts/tool --list: {error}")));
+    let minors = versions
+        .map(|version| version.parse().unwrap_or_else(|error| panic!("scripts/tool --list: {error}")));
     minors.max().expect("a pinned kube-apiserver")
 }
 

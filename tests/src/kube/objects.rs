@@ -18,7 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Pod, Self::Event, Self::Lease, Self::ConfigMap, Self::Secret, Self::Widget];
+    pub const ALL: [Self; 6] =
+        [Self::Pod, Self::Event, Self::Lease, Self::ConfigMap, Self::Secret, Self::Widget];
 
     /// `resource`, or `resource.group`, as kubectl and the metrics say it.
     pub fn resource(self) -> &'static str {
@@ -129,7 +130,9 @@ pub fn name(object: &Value) -> &str {
 /// The resource version of an object or a list.
 pub fn resource_version(object: &Value) -> u64 {
     let text = &object["metadata"]["resourceVersion"];
-    text.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no resource version: {object}"))
+    text.as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no resource version: {object}"))
 }
 
 /// The objects of a list.

@@ -56,7 +56,12 @@ impl Watch {
     }
 
     /// The first event that `wanted` accepts. Panics when the watch ends or none comes within `limit`.
-    pub async fn wait_for(&mut self, limit: Duration, what: &str, wanted: impl Fn(&WatchEvent) -> bool) -> WatchEvent {
+    pub async fn wait_for(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&WatchEvent) -> bool,
+    ) -> WatchEvent {
         let find = async {
             loop {
                 match self.next().await {
@@ -71,7 +76,8 @@ impl Watch {
 }
 
 fn parse(line: &[u8]) -> Result<WatchEvent, String> {
-    let mut event: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON in a watch: {error}"))?;
+    let mut event: Value =
+        serde_json::from_slice(line).map_err(|error| format!("no JSON in a watch: {error}"))?;
     let kind = event["type"].as_str().ok_or("an event without a type")?.to_owned();
     Ok(WatchEvent { kind, object: event["object"].take() })
 }

@@ -29,8 +29,9 @@ impl Generator {
             5 => Call::Put(PutRequest { ignore_lease: true, lease: 7, ..put(&key, "a") }),
             6 => self.too_many_ops(&key),
             7 => self.duplicate_key(&key),
-            8 => Call::Range(RangeRequest { sort_order: 7, ..get(&key) }),
-            9 => Call::Range(RangeRequest { sort_target: 7, ..get(&key) }),
+            // etcd 3.5 does not look, and panics.
+            8 if self.newest => Call::Range(RangeRequest { sort_order: 7, ..get(&key) }),
+            9 if self.newest => Call::Range(RangeRequest { sort_target: 7, ..get(&key) }),
             10 => Call::Put(put(&key, &vec![b'x'; MAX_REQUEST + self.rng.random_range(0..1_000)])),
             11 => Call::Put(put(&key, &vec![b'x'; MAX_REQUEST + 600_000])),
             12 => Call::Range(RangeRequest { revision: FUTURE, ..get(&key) }),
@@ -46,12 +47,13 @@ impl Generator {
                 0 => Call::Revoke(LeaseRevokeRequest { id: 0 }),
                 id => Call::Grant(LeaseGrantRequest { id, ttl: 3_600 }),
             },
-            19 => Call::RangeWithBadVersion(get(&key)),
+            // etcd 3.5 answers in other words.
+            19 if self.newest => Call::RangeWithBadVersion(get(&key)),
             20 => {
                 let revision = if self.chance(50) { FUTURE } else { state.compacted };
                 Call::Compact(CompactionRequest { revision, physical: self.chance(50) })
             }
-            _ if self.range_stream => self.refused_stream(&key),
+            _ if self.newest => self.refused_stream(&key),
             _ => Call::Txn(txn([Request::RequestRange(RangeRequest { revision: FUTURE, ..get(&key) })])),
         }
     }

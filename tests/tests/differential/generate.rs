@@ -24,13 +24,13 @@ pub(crate) struct Generator {
     pub(crate) keys: Keys,
     /// The reference's ids of the leases that are alive.
     pub(crate) leases: Vec<i64>,
-    pub(crate) range_stream: bool,
+    pub(crate) newest: bool,
 }
 
 impl Generator {
-    pub(crate) fn new(seed: u64, state: &State, range_stream: bool) -> Self {
+    pub(crate) fn new(seed: u64, state: &State, newest: bool) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self { rng, keys: Keys::new(&state.layout), leases: Vec::new(), range_stream }
+        Self { rng, keys: Keys::new(&state.layout), leases: Vec::new(), newest }
     }
 
     pub(crate) fn chance(&mut self, percent: u32) -> bool {
@@ -43,7 +43,7 @@ impl Generator {
         match self.rng.random_range(0..100) {
             0..24 => Call::Range(self.range(state, route)),
             24..28 => self.wide_range(),
-            28..32 if self.range_stream => Call::RangeStream(self.range_stream(state, route)),
+            28..32 if self.newest => Call::RangeStream(self.range_stream(state, route)),
             28..58 => Call::Put(self.put(route)),
             58..66 => Call::Delete(self.delete(route)),
             66..88 => Call::Txn(self.txn(state, route)),

@@ -31,7 +31,7 @@ use etcd_prism_tests::tools::Version;
 use etcd_prism_tests::topology::Topology;
 
 use crate::fault::Fault;
-use crate::required::{ERRORS, OPTIONS, SPANNING_OPTIONS, STREAM_ERRORS, STREAM_OPTIONS};
+use crate::required::{ERRORS, OPTIONS, SPANNING_OPTIONS, NEWEST_ERRORS, NEWEST_OPTIONS};
 use crate::run::{Run, Setup};
 
 /// Long enough that everything in `required.rs` comes up.
@@ -48,7 +48,7 @@ fn setup(reference: Client, subject: Client, layout: Layout, version: Version) -
         layout,
         seed: from_env("DIFFERENTIAL_SEED").unwrap_or_else(rand::random),
         operations: from_env("DIFFERENTIAL_OPERATIONS").unwrap_or(OPERATIONS),
-        range_stream: version == Version::Newest,
+        newest: version == Version::Newest,
         fault: None,
     }
 }
@@ -57,12 +57,12 @@ fn setup(reference: Client, subject: Client, layout: Layout, version: Version) -
 async fn must_agree(setup: Setup) {
     let mut options = OPTIONS.to_vec();
     let mut errors = ERRORS.to_vec();
-    if setup.range_stream {
-        options.extend(STREAM_OPTIONS);
-        errors.extend(STREAM_ERRORS);
+    if setup.newest {
+        options.extend(NEWEST_OPTIONS);
+        errors.extend(NEWEST_ERRORS);
     }
     if setup.layout.shards().len() > 1 {
-        options.extend(SPANNING_OPTIONS.iter().filter(|name| setup.range_stream || !name.starts_with("range stream")));
+        options.extend(SPANNING_OPTIONS.iter().filter(|name| setup.newest || !name.starts_with("range stream")));
     }
     println!("DIFFERENTIAL_SEED={} DIFFERENTIAL_OPERATIONS={}", setup.seed, setup.operations);
     let is_short = setup.operations < OPERATIONS;

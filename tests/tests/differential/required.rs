@@ -122,7 +122,7 @@ pub(crate) const OPTIONS: &[&str] = &[
 ];
 
 /// Of etcd 3.7 and later.
-pub(crate) const STREAM_OPTIONS: &[&str] = &[
+pub(crate) const NEWEST_OPTIONS: &[&str] = &[
     "range stream: one key",
     "range stream: interval",
     "range stream: limit",
@@ -141,9 +141,7 @@ pub(crate) const ERRORS: &[&str] = &[
     "InvalidArgument: etcdserver: lease is provided",
     "InvalidArgument: etcdserver: too many operations in txn request",
     "InvalidArgument: etcdserver: duplicate key given in txn request",
-    "InvalidArgument: etcdserver: invalid sort option",
     "InvalidArgument: etcdserver: request is too large",
-    "InvalidArgument: etcdserver: invalid client api version",
     "ResourceExhausted: grpc: received message larger than max",
     "OutOfRange: etcdserver: mvcc: required revision has been compacted",
     "OutOfRange: etcdserver: mvcc: required revision is a future revision",
@@ -156,7 +154,9 @@ pub(crate) const ERRORS: &[&str] = &[
 ];
 
 /// Of etcd 3.7 and later.
-pub(crate) const STREAM_ERRORS: &[&str] = &[
+pub(crate) const NEWEST_ERRORS: &[&str] = &[
+    "InvalidArgument: etcdserver: invalid client api version",
+    "InvalidArgument: etcdserver: invalid sort option",
     "Unimplemented: RangeStream does not support custom sort orders",
     "Unimplemented: RangeStream does not support revision filters",
 ];

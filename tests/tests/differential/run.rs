@@ -30,8 +30,8 @@ pub(crate) struct Setup {
     pub(crate) layout: Layout,
     pub(crate) seed: u64,
     pub(crate) operations: u64,
-    /// Whether the reference has RangeStream.
-    pub(crate) range_stream: bool,
+    /// Whether both sides are of the newest minor, with RangeStream.
+    pub(crate) newest: bool,
     /// Breaks the subject's replies.
     pub(crate) fault: Option<Fault>,
 }
@@ -59,7 +59,7 @@ impl Run {
         empty(&setup.reference).await;
         empty(&setup.subject).await;
         let state = State::new(setup.layout.clone());
-        let generator = Generator::new(setup.seed, &state, setup.range_stream);
+        let generator = Generator::new(setup.seed, &state, setup.newest);
         let (coverage, recent, marks) = (Coverage::default(), VecDeque::new(), VecDeque::new());
         let mut run = Self { setup, state, generator, coverage, operations: 0, recent, marks };
         match run.steps().await {

@@ -2,13 +2,18 @@
 
 use etcd_prism_tests::etcd::EtcdBuilder;
 use etcd_prism_tests::layout::Layout;
+use etcd_prism_tests::request::put;
 use etcd_prism_tests::topology::Topology;
+use tonic::Code;
 
 use crate::MACHINE;
 use crate::trial::{Allowed, TIMEOUTS, Trial};
 
 const VICTIM: &str = "events";
-const ALLOWED: Allowed = Allowed { unharmed: &[], errors: TIMEOUTS, answers: 20 };
+/// What etcd answers when a proposal finds no leader all the time that it waits.
+const NO_PROPOSAL: (Code, &str) = (Code::DeadlineExceeded, "context deadline exceeded");
+const ERRORS: &[(Code, &str)] = &[TIMEOUTS[0], TIMEOUTS[1], TIMEOUTS[2], TIMEOUTS[3], TIMEOUTS[4], NO_PROPOSAL];
+const ALLOWED: Allowed = Allowed { unharmed: &[], errors: ERRORS, answers: 12 };
 
 #[tokio::test]
 async fn a_shard_without_a_leader_harms_nobody_else() {
@@ -21,6 +26,10 @@ async fn a_shard_without_a_leader_harms_nobody_else() {
         member.pause();
     }
     trial.endure(mark, &ALLOWED).await;
+    // The same words from etcd itself.
+    let direct = trial.topology.shard_client(VICTIM).kv().put(put("/registry/events/a", "1")).await;
+    let direct = direct.expect_err("a write without a leader");
+    assert!(ERRORS.contains(&(direct.code(), direct.message())), "{direct:?}");
     trial.topology.shard(VICTIM).resume();
     trial.end(&ALLOWED).await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_prism_tests::kube::api::ApiError;
 use etcd_prism_tests::kube::apiserver::ApiServerBuilder;
 use etcd_prism_tests::kube::counter::Counter;
 use etcd_prism_tests::kube::informer::Informer;
@@ -11,6 +12,8 @@ use etcd_prism_tests::kube::objects::Kind;
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
 use etcd_prism_tests::topology::Topology;
 use etcd_prism_tests::wait;
+use futures_util::future::join_all;
+use tokio::sync::Barrier;
 
 use crate::site;
 
@@ -57,7 +60,12 @@ async fn advance(counters: &mut [Counter], times: usize) {
     }
 }
 
-async fn shard_fails(topology: &mut Topology, second: &Proxy, counters: &mut [Counter], informers: &[Informer]) {
+async fn shard_fails(
+    topology: &mut Topology,
+    second: &Proxy,
+    counters: &mut [Counter],
+    informers: &[Informer],
+) {
     for proxy in [&topology.proxy, second] {
         proxy.expect_log("\"shard\":\"pods\"");
     }
@@ -65,7 +73,8 @@ async fn shard_fails(topology: &mut Topology, second: &Proxy, counters: &mut [Co
     for _ in 0..10 {
         for counter in counters.iter_mut().filter(|counter| counter.kind() != Kind::Pod) {
             let resource = counter.kind().resource();
-            let took = counter.advance().await.unwrap_or_else(|error| panic!("{resource} without pods: {error}"));
+            let took =
+                counter.advance().await.unwrap_or_else(|error| panic!("{resource} without pods: {error}"));
             assert!(took < ISOLATED, "{resource} took {took:?} while the shard of pods was down");
         }
     }
@@ -82,15 +91,18 @@ async fn shard_fails(topology: &mut Topology, second: &Proxy, counters: &mut [Co
 /// The other proxy must take over, and this one must be used again when it is back.
 async fn proxy_fails(proxy: &mut Proxy, counters: &mut [Counter], informers: &[Informer]) {
     let connections = connections(proxy).await;
-    proxy.kill();
-    let mut errors = Vec::new();
-    for _ in 0..10 {
-        for counter in counters.iter_mut() {
-            errors.extend(site::advance_at_last(counter).await);
-        }
-    }
+    // In the middle of writes of every kind.
+    let half_way = Barrier::new(counters.len() + 1);
+    let writers = join_all(counters.iter_mut().map(|counter| write_around(counter, &half_way)));
+    let kill = async {
+        half_way.wait().await;
+        proxy.kill();
+    };
+    let (errors, ()) = tokio::join!(writers, kill);
+    let errors: Vec<_> = errors.into_iter().flatten().collect();
     // Only a write that was on its way may fail, as with one member of an etcd cluster.
-    println!("killed one proxy of two: {} of 60 writes were refused at first: {errors:?}", errors.len());
+    println!("killed one proxy of two: {} writes were refused at first: {errors:?}", errors.len());
+    assert!(errors.len() <= counters.len(), "more than what was on its way was refused: {errors:?}");
     site::caught_up(informers, counters).await;
     proxy.restart().await;
     wait::until_within(RECONNECT_LIMIT, "the API server to use the restarted proxy", async || {
@@ -100,6 +112,18 @@ async fn proxy_fails(proxy: &mut Proxy, counters: &mut [Counter], informers: &[I
     .await;
     advance(counters, 3).await;
     site::caught_up(informers, counters).await;
+}
+
+/// Writes on and on, and meets the others half-way; the errors.
+async fn write_around(counter: &mut Counter, half_way: &Barrier) -> Vec<ApiError> {
+    let mut errors = Vec::new();
+    for round in 0..20 {
+        if round == 10 {
+            half_way.wait().await;
+        }
+        errors.extend(site::advance_at_last(counter).await);
+    }
+    errors
 }
 
 async fn connections(proxy: &Proxy) -> f64 {

@@ -6,7 +6,7 @@ use etcd_prism_tests::etcd::EtcdBuilder;
 use etcd_prism_tests::kube::api::Patch;
 use etcd_prism_tests::kube::apiserver::{ApiServer, ApiServerBuilder};
 use etcd_prism_tests::kube::load::{Load, pages};
-use etcd_prism_tests::kube::minor::{Minor, minors};
+use etcd_prism_tests::kube::minor::minors;
 use etcd_prism_tests::kube::objects::{Kind, NUMBER, numbered};
 use etcd_prism_tests::kube::storage::{Contents, compacted_revision};
 use etcd_prism_tests::layout::{Layout, Route};
@@ -115,7 +115,8 @@ async fn apply_and_delete(topology: &Topology, server: &ApiServer) {
     kubectl.run_on(&["apply", "--server-side", "--force-conflicts"], &objects).await;
     for kind in Kind::ALL {
         let api = server.api();
-        let object = api.get(&format!("{}?labelSelector=applied%3Dyes", kind.collection())).await.expect("a list");
+        let object =
+            api.get(&format!("{}?labelSelector=applied%3Dyes", kind.collection())).await.expect("a list");
         let found = etcd_prism_tests::kube::objects::items(&object).len();
         assert_eq!(found, NAMES.len(), "{} that were applied", kind.resource());
     }
@@ -123,7 +124,11 @@ async fn apply_and_delete(topology: &Topology, server: &ApiServer) {
     let contents = Contents::read(topology).await;
     for kind in Kind::ALL {
         for name in NAMES {
-            assert!(contents.shards_with(&kind.key(name)).is_empty(), "{} {name} is still there", kind.resource());
+            assert!(
+                contents.shards_with(&kind.key(name)).is_empty(),
+                "{} {name} is still there",
+                kind.resource()
+            );
         }
     }
 }
@@ -144,5 +149,9 @@ async fn every_shard_is_compacted(
     let mark = home.kv().range(get("compact_rev_key")).await.expect("compact_rev_key").into_inner();
     let mark: i64 = String::from_utf8_lossy(&mark.kvs[0].value).parse().expect("a revision");
     let present = site::revisions(topology).await["rest"];
-    assert_eq!(compacted_revision(&home, present).await, mark, "home is compacted where compact_rev_key says");
+    assert_eq!(
+        compacted_revision(&home, present).await,
+        mark,
+        "home is compacted where compact_rev_key says"
+    );
 }

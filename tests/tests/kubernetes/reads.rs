@@ -42,7 +42,10 @@ async fn consistent_reads_and_streaming_lists_are_used() {
         fill(&direct.api()).await;
         let without = latencies(&direct).await;
         for (what, took) in &through {
-            println!("{minor}: consistent list of configmaps {what}: {took}; without the proxy: {}", without[what]);
+            println!(
+                "{minor}: consistent list of configmaps {what}: {took}; without the proxy: {}",
+                without[what]
+            );
             assert!(took.longest < FAR_BELOW_FALLBACK, "{what}: {took}");
         }
     }
@@ -68,9 +71,11 @@ async fn fill(api: &Api) {
 
 async fn lists_are_streamed(server: &ApiServer) {
     let api = server.api();
-    for (kind, count) in [(Kind::ConfigMap, CONFIG_MAPS), (Kind::Pod, 5), (Kind::Event, 5), (Kind::Lease, 5)] {
+    for (kind, count) in [(Kind::ConfigMap, CONFIG_MAPS), (Kind::Pod, 5), (Kind::Event, 5), (Kind::Lease, 5)]
+    {
         let list = api.get(&kind.collection()).await.expect("a list");
-        let filling = objects::items(&list).iter().filter(|item| objects::name(item).starts_with("filling")).count();
+        let filling =
+            objects::items(&list).iter().filter(|item| objects::name(item).starts_with("filling")).count();
         assert_eq!(filling, count, "{}", kind.resource());
     }
     let metrics = server.metrics().await;
@@ -107,7 +112,8 @@ async fn initial_events_are_streamed(server: &ApiServer) {
     let mut watch = server.api().watch(&path).await.expect("a watch with initial events");
     let end = watch
         .wait_for(WAIT_LIMIT, "the end of the initial events", |event| {
-            event.kind == "BOOKMARK" && event.object["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
+            event.kind == "BOOKMARK"
+                && event.object["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
         })
         .await;
     let took = started.elapsed();
@@ -142,9 +148,11 @@ impl std::fmt::Display for Took {
 /// How long a consistent list of the configmaps takes right after a write to something else.
 async fn latencies(server: &ApiServer) -> BTreeMap<&'static str, Took> {
     let mut took = BTreeMap::new();
-    for (what, kind) in [("after a write on another route", Kind::Pod), ("after a write on the same route", Kind::Secret)]
+    for (what, kind) in
+        [("after a write on another route", Kind::Pod), ("after a write on the same route", Kind::Secret)]
     {
-        let mut counter = Counter::create(&server.api(), kind, "written-before-lists").await.expect("an object");
+        let mut counter =
+            Counter::create(&server.api(), kind, "written-before-lists").await.expect("an object");
         let mut each = Vec::new();
         for _ in 0..ROUNDS {
             counter.advance().await.expect("a write");

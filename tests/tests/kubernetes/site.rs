@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use etcd_prism_tests::history::current_revision;
 use etcd_prism_tests::kube::api::{Api, ApiError};
 use etcd_prism_tests::kube::apiserver::ApiServer;
 use etcd_prism_tests::kube::counter::Counter;
 use etcd_prism_tests::kube::informer::Informer;
 use etcd_prism_tests::kube::objects::Kind;
 use etcd_prism_tests::kube::storage;
-use etcd_prism_tests::history::current_revision;
 use etcd_prism_tests::topology::Topology;
 use etcd_prism_tests::wait;
 

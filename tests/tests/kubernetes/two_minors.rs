@@ -27,7 +27,9 @@ async fn two_api_servers_share_the_shards() {
     let started = Instant::now();
     let [newest, oldest] = pair();
     let server = |name, minor, endpoint| {
-        ApiServerBuilder::new(name, minor, vec![endpoint]).compaction_interval(COMPACTION).start(&topology.scratch)
+        ApiServerBuilder::new(name, minor, vec![endpoint])
+            .compaction_interval(COMPACTION)
+            .start(&topology.scratch)
     };
     let one = server("newest", newest, topology.proxy.endpoint()).await;
     let other = server("oldest", oldest, second.endpoint()).await;
@@ -39,7 +41,9 @@ async fn two_api_servers_share_the_shards() {
     let informers = [site::informers(&one.api()).await, site::informers(&other.api()).await];
     let mut load = Load::new(Duration::from_millis(500));
     for server in [&one, &other] {
-        load.numbered_updates(&server.api(), &format!("counter-{}", server.name())).await.expect("objects to update");
+        load.numbered_updates(&server.api(), &format!("counter-{}", server.name()))
+            .await
+            .expect("objects to update");
         load.lives(&server.api(), &format!("life-{}", server.name()));
         load.lists(&server.api());
     }
@@ -56,12 +60,21 @@ async fn two_api_servers_share_the_shards() {
     for informer in informers.iter().flatten() {
         informer.assert_gapless();
     }
-    assert_eq!([site::initializations(&one).await, site::initializations(&other).await], caches, "caches filled again");
+    assert_eq!(
+        [site::initializations(&one).await, site::initializations(&other).await],
+        caches,
+        "caches filled again"
+    );
     both_list_the_same(&one.api(), &other.api()).await;
     // One of the two wins each time: twice as many marks would mean that the comparison on the key does not hold.
-    let mark = topology.client().kv().range(get("compact_rev_key")).await.expect("compact_rev_key").into_inner();
+    let mark =
+        topology.client().kv().range(get("compact_rev_key")).await.expect("compact_rev_key").into_inner();
     let rounds = i64::try_from(started.elapsed().as_secs() / COMPACTION.as_secs()).expect("a small number");
-    assert!((2..=rounds + 1).contains(&mark.kvs[0].version), "{} marks in {rounds} rounds", mark.kvs[0].version);
+    assert!(
+        (2..=rounds + 1).contains(&mark.kvs[0].version),
+        "{} marks in {rounds} rounds",
+        mark.kvs[0].version
+    );
 }
 
 /// What one API server acknowledged, the other reads and watches.
@@ -73,8 +86,18 @@ async fn writes_are_seen_by_the_other(writer: &ApiServer, reader: &ApiServer) {
         for counter in &mut counters {
             counter.advance().await.expect("a write");
             let written = Some(counter.written());
-            assert_eq!(number_by_get(&reader.api(), counter).await, written, "{} by get", counter.kind().resource());
-            assert_eq!(number_by_list(&reader.api(), counter).await, written, "{} by list", counter.kind().resource());
+            assert_eq!(
+                number_by_get(&reader.api(), counter).await,
+                written,
+                "{} by get",
+                counter.kind().resource()
+            );
+            assert_eq!(
+                number_by_list(&reader.api(), counter).await,
+                written,
+                "{} by list",
+                counter.kind().resource()
+            );
         }
     }
     site::caught_up(&informers, &counters).await;
@@ -95,7 +118,9 @@ async fn both_list_the_same(one: &Api, other: &Api) {
         let lists = [one.get(&kind.collection()).await, other.get(&kind.collection()).await];
         let [one, other] = lists.map(|list| {
             let list = list.expect("a list");
-            let versions = objects::items(&list).iter().map(|i| (objects::name(i).to_owned(), objects::resource_version(i)));
+            let versions = objects::items(&list)
+                .iter()
+                .map(|i| (objects::name(i).to_owned(), objects::resource_version(i)));
             versions.collect::<Vec<_>>()
         });
         assert!(!one.is_empty());

@@ -8,12 +8,14 @@ use etcd_prism_tests::watch_check::{WatcherLog, header_revision, is_progress, re
 use etcd_prism_tests::watch_stream::WatchStream;
 
 use crate::on_both;
-use crate::site::{Site, ask_for_progress, prefix_of, read_until, topology, write, write_together};
+use crate::site::{Site, ask_for_progress, compact, prefix_of, read_until, topology, write, write_together};
 
 on_both!(
     progress_never_comes_before_its_events,
     periodic_progress_comes_by_itself,
     a_start_in_the_future_shows_nothing_before_it,
+    fragments_below_the_start_are_not_progress,
+    a_compacted_watcher_holds_back_no_progress,
 );
 
 /// Rule 3 under load: a progress request after every write.
@@ -70,6 +72,49 @@ async fn a_start_in_the_future_shows_nothing_before_it(site: &Site) {
     ask_for_progress(&mut stream, created.watch_id, last, &mut log).await;
     assert_eq!(log.events().map(revision).min(), Some(start));
     site.verify("pods", &log, start, last).await;
+}
+
+/// Rule 5: what is left of a fragmented response below the start must not look like progress.
+async fn fragments_below_the_start_are_not_progress(site: &Site) {
+    let client = site.client();
+    let mut stream = WatchStream::open(&client);
+    let request = WatchCreateRequest { fragment: true, ..watch_prefix(prefix_of("pods")) };
+    let start = current_revision(&site.shard("pods")).await + 4;
+    let late = WatchCreateRequest { start_revision: start, ..request.clone() };
+    let (all, late_id) = (stream.create(request.clone()).await.watch_id, stream.create(late.clone()).await.watch_id);
+    let mut logs = [WatcherLog::new(request), WatcherLog::new(late)];
+    let mut last = 0;
+    while last <= start {
+        last = write_together(&client, "pods", &["a", "b"], &[b'x'; 700_000]).await;
+    }
+    while logs.iter().any(|log| log.events().next_back().is_none_or(|event| revision(event) < last)) {
+        let response = stream.next().await;
+        let index = usize::from(response.watch_id == late_id);
+        assert!([all, late_id].contains(&response.watch_id), "{response:?}");
+        logs[index].responses.push(response);
+    }
+    assert!(logs[0].responses.iter().any(|response| response.fragment), "nothing was fragmented");
+    for log in &logs {
+        log.check().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A shard answers progress only when all watchers of its stream are in sync, and one that it has canceled behind a
+/// compaction never is.
+async fn a_compacted_watcher_holds_back_no_progress(site: &Site) {
+    let client = site.client();
+    write(&client, "pods", "a", b"1").await;
+    let written = write(&client, "pods", "a", b"2").await;
+    compact(site, "pods", written).await;
+    let mut stream = WatchStream::open(&client);
+    let request = watch_prefix(prefix_of("pods"));
+    let created = stream.create(request.clone()).await;
+    let old = stream.create(WatchCreateRequest { start_revision: 1, ..request.clone() }).await.watch_id;
+    stream.wait_for("canceled", |response| response.canceled && response.watch_id == old).await;
+    // As clientv3 does.
+    stream.send_cancel(old);
+    let mut log = WatcherLog::new(request);
+    ask_for_progress(&mut stream, created.watch_id, written, &mut log).await;
 }
 
 /// Rule 3: with watchers of two routes on one stream, each is answered with its own id and its own route's revision.

@@ -1,6 +1,6 @@
 //! Rule 12: a watch over several shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use etcd_prism_proto::etcdserverpb::WatchCreateRequest;
@@ -9,7 +9,7 @@ use etcd_prism_tests::request::watch_prefix;
 use etcd_prism_tests::watch_check::{WatcherLog, header_revision, key};
 use etcd_prism_tests::watch_stream::WatchStream;
 
-use crate::site::{Site, prefix_of, topology, write};
+use crate::site::{Site, prefix_of, topology, write, write_together};
 
 const ROUTES: [&str; 4] = ["events", "leases", "pods", "rest"];
 
@@ -66,4 +66,35 @@ async fn a_spanning_watch_from_a_revision_is_refused_and_the_stream_lives() {
     write(&client, "pods", "a", b"2").await;
     let response = stream.next().await;
     assert!(response.watch_id == created.watch_id && response.events.len() == 1, "{response:?}");
+}
+
+/// Rule 4: fragments of one shard's response, with nothing of another shard between them.
+#[tokio::test]
+async fn fragments_of_one_shard_are_not_mixed_with_another() {
+    const ROUNDS: usize = 12;
+    let topology = topology().await;
+    let client = topology.client();
+    let mut stream = WatchStream::open(&client);
+    let mut log = WatcherLog::new(WatchCreateRequest { fragment: true, ..everything() });
+    stream.create(log.request.clone()).await;
+    for _ in 0..ROUNDS {
+        let large = write_together(&client, "pods", &["a", "b"], &[b'x'; 700_000]);
+        let small = async {
+            for turn in 0..20 {
+                write(&client, "rest", "a", &[turn]).await;
+            }
+        };
+        tokio::join!(large, small);
+    }
+    let mut open: Option<&'static str> = None;
+    while log.events().count() < ROUNDS * 22 {
+        let response = stream.next().await;
+        let routes: BTreeSet<_> = response.events.iter().map(|event| topology.layout.route_of(key(event))).collect();
+        let of_open = open.is_none_or(|route| routes.iter().all(|other| *other == route));
+        assert!(of_open, "events of {routes:?} between fragments of {open:?}");
+        open = routes.first().copied().filter(|_| response.fragment);
+        log.responses.push(response);
+    }
+    assert!(log.responses.iter().any(|response| response.fragment), "nothing was fragmented");
+    log.check_lines(|key| topology.layout.route_of(key)).unwrap_or_else(|error| panic!("{error}"));
 }

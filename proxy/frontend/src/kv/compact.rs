@@ -1,5 +1,7 @@
 //! Compact: a revision of the home shard's line, translated for every other shard.
 
+use std::time::Duration;
+
 use etcd_prism_upstream::{Class, Retry, reply, rpc};
 use etcd_prism_wire::{Code, request};
 use http::Response;
@@ -10,12 +12,16 @@ use crate::error::{COMPACTED, RequestError};
 use crate::kv::forward;
 use crate::unary::UnaryRequest;
 
+const PHYSICAL_PATIENCE: Duration = Duration::from_secs(3600);
+
 /// Compacts home and answers with home's reply; the other shards follow in the background.
 pub async fn handle(cx: &Context, request: UnaryRequest) -> Result<Response<ResponseBody>, RequestError> {
     let revision = request::int64_field(request.message(), 1)?;
     let physical = request::int64_field(request.message(), 2)? != 0;
     let home = cx.gateway().keyspace.home();
-    let call = forward::call(cx, rpc::COMPACT, request.frame, Class::Unary, Retry::Never);
+    let mut call = forward::call(cx, rpc::COMPACT, request.frame, Class::Unary, Retry::Never);
+    // A physical compaction answers when every old revision is gone from disk; the client says how long it waits.
+    call.timeout = physical.then_some(PHYSICAL_PATIENCE);
     let response = forward::unary(cx, home, call).await?;
     // Home compacted already, by another client or through another proxy: the other shards may still be behind.
     let done = reply::status_of(response.headers()).is_none_or(|s| s.code == Code::Ok || s.message == COMPACTED);

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::reply::MAX_REPLY;
-use etcd_prism_upstream::{Call, Class, Reply, Retry, UpstreamError};
+use etcd_prism_upstream::{Call, Class, Place, Reply, Retry, UpstreamError};
 use etcd_prism_wire::frame::{self, PREFIX_LEN};
 use http::Response;
 use http::uri::PathAndQuery;
@@ -33,7 +33,7 @@ pub fn call(cx: &Context, path: &'static str, frame: Bytes, class: Class, retry:
         class,
         retry,
         timeout: None,
-        reserved: false,
+        place: Place::Counted,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Range.
 
 use etcd_prism_routing::Placement;
-use etcd_prism_upstream::{Class, Retry, rpc};
+use etcd_prism_upstream::{Class, Place, Retry, rpc};
 use etcd_prism_wire::{KeyRange, patch, request};
 use http::Response;
 
@@ -39,7 +39,9 @@ pub async fn handle(
             let class = class_of(range.keys, range.count_only);
             let frame = request.patched(patch.as_slice());
             let mut call = forward::call(cx, rpc::RANGE, frame, class, Retry::OnceElsewhere);
-            call.reserved = range.keys.is_single() && HEALTH_KEYS.contains(&range.keys.key);
+            if range.keys.is_single() && HEALTH_KEYS.contains(&range.keys.key) {
+                call.place = Place::Reserved;
+            }
             forward::unary(cx, shard, call).await
         }
         Placement::Spans(routes) => span::range(cx, &range, &routes, request.message()).await,

@@ -21,6 +21,9 @@ use crate::respond;
 mod concat;
 mod merge;
 
+/// A reply that consists of a header and a count fits easily.
+const MAX_COUNT_REPLY: usize = 4096;
+
 /// Fields of RangeRequest and RangeResponse that are overridden.
 const LIMIT: u32 = 3;
 const REVISION: u32 = 4;
@@ -139,21 +142,22 @@ async fn count(
         .int64(LIMIT, 0)
         .varint(COUNT_ONLY, 1);
     let frame = frame::encode(&[message, patch.as_slice()]);
-    let reply = read(cx, segment.shard, frame, Class::Unary).await?;
+    let reply = read(cx, segment.shard, frame, Class::Unary, MAX_COUNT_REPLY).await?;
     let reply = parse(cx, segment.shard, &reply)?;
     Ok((reply.revision, reply.count))
 }
 
-/// Reads a RangeResponse whole.
+/// Reads a RangeResponse of at most `max` bytes whole.
 async fn read(
     cx: &Context,
     shard: ShardId,
     frame: bytes::Bytes,
     class: Class,
+    max: usize,
 ) -> Result<bytes::Bytes, UpstreamError> {
     let pool = cx.worker.pool(shard);
     let call = forward::call(cx, rpc::RANGE, frame, class, Retry::OnceElsewhere);
-    pool.call(call).await?.message(&pool.shard().name).await
+    pool.call(call).await?.message_up_to(&pool.shard().name, max).await
 }
 
 fn parse<'m>(cx: &Context, shard: ShardId, message: &'m [u8]) -> Result<response::RangeReply<'m>, UpstreamError> {

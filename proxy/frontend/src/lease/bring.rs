@@ -1,6 +1,8 @@
 //! Brings a lease to a shard that lacks it.
 
-use etcd_prism_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
+use etcd_prism_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::{UpstreamError, rpc};
 use etcd_prism_wire::{Code, Status};
@@ -49,6 +51,17 @@ async fn bring_one(cx: &Context, shard: ShardId, id: i64) -> Result<bool, Reques
         Err(error) => return Err(error.into()),
     }
     registry.on_shard(id, shard, granted_ttl);
+    if registry.get(id).is_some_and(|known| known.dead) {
+        // Revoked while it was brought: the revoke may have looked at this shard before the lease was there.
+        registry.owe_revoke(id, shard);
+        let revoke = LeaseRevokeRequest { id };
+        let answer: Result<LeaseRevokeResponse, _> =
+            rpc::write(cx.worker.pool(shard), rpc::LEASE_REVOKE, &revoke).await;
+        if answer.is_ok() {
+            registry.revoke_told(id, shard);
+        }
+        return Ok(false);
+    }
     cx.gateway().metrics.leases_brought.increment(1);
     Ok(true)
 }

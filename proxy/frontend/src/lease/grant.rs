@@ -26,7 +26,7 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
         return Err(exists().into());
     }
     let request = LeaseGrantRequest { id, ttl: request.ttl };
-    let candidates = candidates(cx);
+    let candidates = candidates(cx, chosen_by_client);
     let mut failure = None;
     for (i, shard) in candidates.iter().enumerate() {
         let pool = cx.worker.pool(*shard);
@@ -52,13 +52,15 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
 }
 
 /// The shards to try, best first.
-fn candidates(cx: &Context) -> Vec<ShardId> {
+/// An id that the client chose is granted at home first, whoever asks: of two clients that choose one id, one is refused.
+fn candidates(cx: &Context, chosen_by_client: bool) -> Vec<ShardId> {
     let gateway = cx.gateway();
     let home = gateway.keyspace.home();
     let mut order: Vec<ShardId> = gateway.shards.iter().map(|s| s.id).collect();
     order.sort_by_key(|&id| {
         let shard = &gateway.shards[usize::from(id.0)];
-        (!shard.is_reachable(), Some(id) != cx.connection.last_shard(), id != home)
+        let used = !chosen_by_client && Some(id) == cx.connection.last_shard();
+        (!shard.is_reachable(), !used, id != home)
     });
     order
 }

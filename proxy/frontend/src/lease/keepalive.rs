@@ -12,7 +12,7 @@ use etcd_prism_upstream::{Class, Retry, UpstreamError, rpc};
 use etcd_prism_wire::frame::{self, FrameReader};
 use etcd_prism_wire::{Code, Status, request};
 use futures_util::future::join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -25,8 +25,10 @@ use crate::kv::forward;
 use crate::queue::{self, Sender};
 use crate::respond;
 
-/// Longest wait for a shard. One that hangs must not delay the answer of the others.
+/// Longest wait for a shard that is not known to have the lease. One that hangs must not delay the answer of the others.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Longest wait for a shard that had the lease: a busy one may take its time, and its answer counts.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(2);
 /// Renewals under way at once per stream; more are read when one is done.
 const AT_ONCE: usize = 128;
 /// Bytes queued for a client that does not read before no more requests of it are taken.
@@ -51,7 +53,8 @@ pub fn keep_alive(cx: Context, body: Incoming) -> Response<ResponseBody> {
 
 async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), RequestError> {
     let mut frames = FrameReader::new(cx.gateway().limits().max_message_bytes);
-    let mut renewals = FuturesUnordered::new();
+    // Answers leave in the order of the requests, as etcd's do; each is bounded.
+    let mut renewals = FuturesOrdered::new();
     let mut ids = HashSet::new();
     let mut open = true;
     loop {
@@ -62,12 +65,13 @@ async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), 
             if ids.len() < AT_ONCE {
                 ids.insert(id);
             }
-            renewals.push(async move { (id, renew(cx, id).await) });
+            renewals.push_back(async move { (id, renew(cx, id).await) });
         }
         if !open && renewals.is_empty() {
             return Ok(());
         }
-        let may_read = open && renewals.len() < AT_ONCE && sender.queued() < QUEUED;
+        let full = sender.queued() >= QUEUED;
+        let may_read = open && renewals.len() < AT_ONCE && !full;
         tokio::select! {
             Some((id, outcome)) = renewals.next() => match outcome {
                 Ok(answer) => sender.push(answer),
@@ -84,7 +88,7 @@ async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), 
                 Some(Err(_)) => return Ok(()),
                 None => open = false,
             },
-            gone = std::future::poll_fn(|task| sender.poll_drained(task, QUEUED / 2)), if open && !may_read => {
+            gone = std::future::poll_fn(|task| sender.poll_drained(task, QUEUED / 2)), if open && full => {
                 if gone { return Ok(()); }
             }
         }
@@ -98,9 +102,9 @@ async fn renew(cx: &Context, id: i64) -> Result<Bytes, UpstreamError> {
     let frame = rpc::frame_of(&LeaseKeepAliveRequest { id });
     let mut call = forward::call(cx, rpc::LEASE_KEEP_ALIVE, frame, Class::Unary, Retry::OnceElsewhere);
     call.metadata.remove("grpc-timeout");
-    call.timeout = Some(PATIENCE);
     let asks = cx.worker.pools().iter().map(|pool| {
-        let call = call.clone();
+        let mut call = call.clone();
+        call.timeout = Some(if had.contains(&pool.shard().id) { HOLDER_PATIENCE } else { PATIENCE });
         async move { (pool.shard().id, rpc::unary::<LeaseKeepAliveResponse>(pool, call).await) }
     });
     let mut lowest: Option<LeaseKeepAliveResponse> = None;
@@ -130,7 +134,9 @@ async fn renew(cx: &Context, id: i64) -> Result<Bytes, UpstreamError> {
                     registry.owe_revoke(id, shard.id);
                 }
             }
-            registry.died(id);
+            if !had.is_empty() {
+                registry.died(id);
+            }
             LeaseKeepAliveResponse { id, ttl: 0, ..absent.or(lowest).unwrap_or_default() }
         }
     };

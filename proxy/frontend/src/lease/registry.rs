@@ -9,6 +9,10 @@ use parking_lot::Mutex;
 /// costs a question to the shards when they are used again.
 const REMEMBERED: usize = 100_000;
 
+/// Revokes remembered for shards that could not be told; beyond that the oldest ids are forgotten, and such a lease ends
+/// with its TTL.
+const OWED: usize = 10_000;
+
 /// What is known of one lease.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Known {
@@ -63,7 +67,18 @@ impl Registry {
 
     /// Remembers that a shard has to be told of a revoke.
     pub fn owe_revoke(&self, id: i64, shard: ShardId) {
-        self.state.lock().owed.insert((id, shard));
+        let mut state = self.state.lock();
+        state.owed.insert((id, shard));
+        if state.owed.len() > OWED {
+            state.owed.pop_first();
+        }
+    }
+
+    /// Nothing is known of this id after all.
+    pub fn forget(&self, id: i64) {
+        let mut state = self.state.lock();
+        state.leases.remove(&id);
+        state.order.retain(|known| *known != id);
     }
 
     pub fn revoke_told(&self, id: i64, shard: ShardId) {

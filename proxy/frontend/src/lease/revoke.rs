@@ -21,8 +21,12 @@ const RETRY: Duration = Duration::from_secs(2);
 /// revoke is remembered.
 pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, RequestError> {
     let registry = &cx.gateway().leases;
+    let known = registry.get(request.id);
+    // First of all: from here on no write brings it to another shard.
+    registry.died(request.id);
     let answers = join_all(cx.gateway().shards.iter().map(|s| revoke_on(&cx.worker, s.id, request.id))).await;
-    let known = registry.get(request.id).unwrap_or_default();
+    let was_known = known.is_some();
+    let known = known.unwrap_or_default();
     let mut done: Option<LeaseRevokeResponse> = None;
     let mut failure = None;
     for (shard, answer) in cx.gateway().shards.iter().zip(answers) {
@@ -43,11 +47,15 @@ pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRe
             }
         }
     }
-    registry.died(request.id);
     match (done, failure) {
         (_, Some(error)) => Err(error.into()),
         (Some(reply), None) => Ok(reply),
-        (None, None) => Err(Status::new(Code::NotFound, LEASE_NOT_FOUND).into()),
+        (None, None) => {
+            if !was_known {
+                registry.forget(request.id);
+            }
+            Err(Status::new(Code::NotFound, LEASE_NOT_FOUND).into())
+        }
     }
 }
 
@@ -68,14 +76,23 @@ pub async fn retry_revokes(worker: Arc<Worker>, cancel: CancellationToken) {
             () = tokio::time::sleep(RETRY) => {}
         }
         let registry = &worker.gateway.leases;
-        for (id, shard) in registry.owed() {
-            if !worker.pool(shard).shard().is_reachable() {
-                continue;
+        let owed = registry.owed();
+        let shards = worker.pools().iter().filter(|p| p.shard().is_reachable()).map(|pool| {
+            let shard = pool.shard().id;
+            let ids: Vec<i64> = owed.iter().filter(|(_, s)| *s == shard).map(|(id, _)| *id).collect();
+            let worker = &worker;
+            async move {
+                for id in ids {
+                    match revoke_on(worker, shard, id).await {
+                        Ok(_) => registry.revoke_told(id, shard),
+                        Err(error) => {
+                            tracing::debug!(%error, lease = id, "revoke is still owed");
+                            return;
+                        }
+                    }
+                }
             }
-            match revoke_on(&worker, shard, id).await {
-                Ok(_) => registry.revoke_told(id, shard),
-                Err(error) => tracing::debug!(%error, lease = id, "revoke is still owed"),
-            }
-        }
+        });
+        join_all(shards).await;
     }
 }

@@ -26,11 +26,14 @@ pub async fn time_to_live(
     call.timeout = Some(PATIENCE);
     let asks = cx.worker.pools().iter().map(|pool| rpc::unary(pool, call.clone()));
     let answers: Vec<Result<LeaseTimeToLiveResponse, _>> = join_all(asks).await;
+    let holders = cx.gateway().leases.get(request.id).unwrap_or_default().shards;
     let mut found: Option<LeaseTimeToLiveResponse> = None;
     let mut absent = None;
     let mut failure = None;
-    for answer in answers {
+    for (pool, answer) in cx.worker.pools().iter().zip(answers) {
         match answer {
+            // Without it the TTL and the keys would be wrong.
+            Err(error) if holders.contains(&pool.shard().id) => return Err(error.into()),
             Err(error) => failure = Some(error),
             // etcd answers -1 for a lease that it does not have.
             Ok(reply) if reply.ttl < 0 => absent = Some(reply),

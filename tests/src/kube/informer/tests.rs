@@ -23,7 +23,11 @@ fn violations(events: &[(&str, u64, u64)]) -> usize {
 fn missed_and_repeated_events_are_found() {
     let created = ("ADDED", 2, 0);
     for (what, events, found) in [
-        ("all of an object's life", &[created, ("MODIFIED", 3, 1), ("DELETED", 9, 1), ("ADDED", 10, 0)][..], 0),
+        (
+            "all of an object's life",
+            &[created, ("MODIFIED", 3, 1), ("DELETED", 9, 1), ("ADDED", 10, 0)][..],
+            0,
+        ),
         ("another field was changed", &[created, ("MODIFIED", 3, 0), ("MODIFIED", 4, 1)], 0),
         ("a bookmark", &[created, ("BOOKMARK", 7, 0), ("MODIFIED", 8, 1)], 0),
         ("a missed update", &[created, ("MODIFIED", 4, 2)], 1),

@@ -9,11 +9,11 @@ use http::Response;
 
 use super::{COUNT, LIMIT, MORE, Plan, parse, read};
 use crate::body::ResponseBody;
-use crate::error::RequestError;
+use crate::error::{RequestError, SERVER_STOPPED};
 use crate::respond;
 
-/// Most bytes held for one merged reply.
-const MAX_HELD: usize = 512 << 20;
+/// Most bytes held for one merged reply. A larger one is refused: it needs a limit.
+const MAX_HELD: usize = 256 << 20;
 
 /// Sort targets of the API.
 const VERSION: i64 = 1;
@@ -30,6 +30,7 @@ pub(super) async fn collect(plan: Plan<'_>, range: &Range<'_>) -> Result<Respons
     if by_key && descending {
         order.reverse();
     }
+    let _turn = plan.cx.worker.merges.acquire().await.map_err(|_| Status::new(Code::Unavailable, SERVER_STOPPED))?;
     let mut replies: Vec<Bytes> = Vec::new();
     let (mut found, mut held, mut more) = (0, 0, false);
     for i in order {
@@ -42,7 +43,8 @@ pub(super) async fn collect(plan: Plan<'_>, range: &Range<'_>) -> Result<Respons
             break;
         }
         let ask = if room == usize::MAX { 0 } else { room.max(1) as i64 };
-        let message = read(plan.cx, segment.shard, plan.request(segment, Patch::new().int64(LIMIT, ask)), Class::Bulk).await?;
+        let frame = plan.request(segment, Patch::new().int64(LIMIT, ask));
+        let message = read(plan.cx, segment.shard, frame, Class::Bulk, MAX_HELD - held).await?;
         let reply = parse(plan.cx, segment.shard, &message)?;
         if room == 0 {
             // Only whether anything passes the filters was still to be known.
@@ -52,10 +54,6 @@ pub(super) async fn collect(plan: Plan<'_>, range: &Range<'_>) -> Result<Respons
         more |= reply.more;
         found += reply.kvs.len();
         held += message.len();
-        if held > MAX_HELD {
-            let text = format!("etcd-prism: a merged range would hold more than {} MiB: use a limit", MAX_HELD >> 20);
-            return Err(Status::new(Code::ResourceExhausted, text).into());
-        }
         replies.push(message);
     }
     let mut pairs: Vec<(&[u8], response::KeyValue<'_>)> = Vec::with_capacity(found);

@@ -1,0 +1,104 @@
+//! The same load on every rung, in interleaved rounds.
+
+mod measure;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal;
+
+use crate::cli::LadderOptions;
+use crate::error::BenchError;
+use crate::ladder::measure::measure;
+pub(crate) use crate::ladder::results::{Cell, Results, Rounds, Sample, Spread};
+use crate::load::{self, Order};
+use crate::report::{self, Run, Rung};
+use crate::rungs::{RungKind, Stage, Tools};
+use crate::system::machine::Machine;
+use crate::works::Work;
+
+/// Measures, and prints the report; also of what was measured until Ctrl-C.
+pub(crate) async fn run(options: LadderOptions) -> Result<(), BenchError> {
+    let machine = Machine::look();
+    let tools = Tools::find(&options)?;
+    let rungs = rungs(&options, &tools);
+    for Rung { kind, missing, .. } in &rungs {
+        if let Some(reason) = missing {
+            eprintln!("{kind}: not measured: {reason}");
+        }
+    }
+    let mut results = Results::default();
+    let kinds: Vec<RungKind> =
+        rungs.iter().filter(|rung| rung.missing.is_none()).map(|rung| rung.kind).collect();
+    let interrupted = tokio::select! {
+        ended = rounds(&options, &tools, &kinds, &mut results) => { ended?; false }
+        stop = signal::ctrl_c() => { stop.map_err(|cause| BenchError::io("wait for Ctrl-C", cause))?; true }
+    };
+    let run = Run::new(machine, &options, rungs, interrupted, results);
+    print!("{}", report::text(&run));
+    match &options.json {
+        Some(path) => write(path, &serde_json::to_string_pretty(&run)?),
+        None => Ok(()),
+    }
+}
+
+fn rungs(options: &LadderOptions, tools: &Tools) -> Vec<Rung> {
+    let rung = |&kind| {
+        let missing = tools.program(kind).err().map(|error| error.to_string());
+        Rung { kind, version: tools.version(kind), missing }
+    };
+    options.rungs.iter().map(rung).collect()
+}
+
+async fn rounds(
+    options: &LadderOptions,
+    tools: &Tools,
+    kinds: &[RungKind],
+    results: &mut Results,
+) -> Result<(), BenchError> {
+    let folder = folder(options);
+    for round in 0..options.rounds {
+        for &work in &options.works {
+            eprintln!("round {} of {}: {work}", round + 1, options.rounds);
+            // Nothing that one work or round leaves behind can cost the next one anything.
+            let mut stage = Stage::start(tools, kinds, &folder, options.fsync).await?;
+            load::populate(stage.address, work).await?;
+            for (step, clients) in work.clients(&options.clients).into_iter().enumerate() {
+                // Each rung is first, second, … equally often.
+                let count = stage.rungs.len();
+                for turn in 0..count {
+                    let place = (turn + round as usize + step) % count;
+                    let order = order(options, work, clients, &stage, place, (step * count + turn) as u32);
+                    let sample = measure(order, &mut stage, place, options).await;
+                    results.add(Cell { work, clients, rung: kinds[place] }, sample);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn order(
+    options: &LadderOptions,
+    work: Work,
+    clients: usize,
+    stage: &Stage,
+    place: usize,
+    serial: u32,
+) -> Order {
+    // All clients together send at the rate that was asked for.
+    let interval = options.rate.filter(|_| work.is_unary());
+    let interval = interval.map(|rate| Duration::from_secs_f64(clients as f64 / f64::from(rate)));
+    let threads = usize::from(options.threads);
+    Order { work, clients, address: stage.rungs[place].address, threads, interval, serial }
+}
+
+fn folder(options: &LadderOptions) -> PathBuf {
+    let memory = || Some(PathBuf::from("/dev/shm")).filter(|path| path.is_dir());
+    options.data_dir.clone().or_else(memory).unwrap_or_else(std::env::temp_dir)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(|cause| BenchError::io(format!("write {}", path.display()), cause))
+}

@@ -1,0 +1,62 @@
+//! What is measured: etcd itself, and proxies in front of it.
+
+mod commands;
+mod stage;
+mod tools;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+pub(crate) use crate::rungs::stage::Stage;
+pub(crate) use crate::rungs::tools::Tools;
+
+/// One rung of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RungKind {
+    /// No proxy.
+    Direct,
+    /// Copies bytes between TCP connections.
+    Splice,
+    Prism,
+    /// nginx with `grpc_pass`.
+    Nginx,
+    /// `etcd grpc-proxy`.
+    GrpcProxy,
+}
+
+impl RungKind {
+    pub(crate) const ALL: [Self; 5] = [Self::Direct, Self::Splice, Self::Prism, Self::Nginx, Self::GrpcProxy];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Splice => "splice",
+            Self::Prism => "etcd-prism",
+            Self::Nginx => "nginx",
+            Self::GrpcProxy => "grpc-proxy",
+        }
+    }
+}
+
+impl fmt::Display for RungKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for RungKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|rung| rung.name() == name);
+        found.ok_or_else(|| format!("not one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl Serialize for RungKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}

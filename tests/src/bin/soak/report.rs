@@ -1,0 +1,178 @@
+//! What a soak found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use etcd_prism_tests::kube::apiserver::ApiServer;
+use etcd_prism_tests::kube::informer::Seen;
+use etcd_prism_tests::kube::load::Tally;
+use etcd_prism_tests::kube::metrics::Metrics;
+use etcd_prism_tests::kube::objects::Kind;
+
+/// An API server compares each cache with etcd every 5 to 7.5 minutes.
+const FIRST_CHECK_DUE: Duration = Duration::from_secs(8 * 60);
+
+type ByResource = BTreeMap<String, f64>;
+
+/// One API server's own view.
+pub(crate) struct ServerSide {
+    name: String,
+    /// How often each cache was filled: at the beginning and at the end.
+    caches: [ByResource; 2],
+    /// Comparisons of caches with etcd, by how they ended and by resource.
+    checks: BTreeMap<String, ByResource>,
+    /// Reads from the cache that were consistent, and those that fell back to etcd or failed.
+    consistent_reads: [f64; 2],
+    faults: Vec<String>,
+}
+
+impl ServerSide {
+    pub(crate) fn new(server: &mut ApiServer, before: ByResource, metrics: &Metrics) -> Self {
+        let checks = ["success", "failure", "error"].map(|status| {
+            let labels = [("status", status)];
+            (status.to_owned(), metrics.by_resource("apiserver_storage_consistency_checks_total", &labels))
+        });
+        let reads = "apiserver_watch_cache_consistent_read_total";
+        let good = metrics.sum(reads, &[("success", "true"), ("fallback", "false")]);
+        Self {
+            name: format!("kube-apiserver {}", server.minor()),
+            caches: [before, metrics.by_resource("apiserver_watch_cache_initializations_total", &[])],
+            checks: checks.into(),
+            consistent_reads: [good, metrics.sum(reads, &[]) - good],
+            faults: server.faults(),
+        }
+    }
+
+    /// Fillings of caches since the beginning.
+    fn refilled(&self) -> Vec<String> {
+        let [before, after] = &self.caches;
+        let more = after.iter().filter(|(resource, times)| before.get(*resource) != Some(times));
+        more.map(|(resource, times)| format!("{resource}: {times}")).collect()
+    }
+
+    fn unchecked(&self) -> Vec<&str> {
+        let cached = self.caches[1].keys();
+        cached
+            .filter(|resource| !self.checks["success"].contains_key(*resource))
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn print(&self, due: bool, violations: &mut Vec<String>) {
+        let Self { name, caches, checks, consistent_reads: [good, bad], faults } = self;
+        println!("{name}:");
+        println!("  consistent reads from the cache: {good}, others: {bad}");
+        println!("  watch caches: {}; filled again: {}", caches[1].len(), self.refilled().len());
+        violations
+            .extend(self.refilled().iter().map(|cache| format!("{name}: filled a cache again: {cache}")));
+        let checked = caches[1].len() - self.unchecked().len();
+        println!("  caches compared with etcd at least once and found the same: {checked}");
+        for (status, by_resource) in checks {
+            println!("  comparisons that ended in {status}: {}", by_resource.values().sum::<f64>());
+            let counts: Vec<_> =
+                by_resource.iter().map(|(resource, count)| format!("{resource} {count}")).collect();
+            if !counts.is_empty() {
+                println!("    {}", counts.join(", "));
+            }
+            if status != "success" && !counts.is_empty() {
+                violations.push(format!("{name}: comparisons ended in {status}: {}", counts.join(", ")));
+            }
+        }
+        if due && !self.unchecked().is_empty() {
+            violations
+                .push(format!("{name}: caches that were never compared: {}", self.unchecked().join(", ")));
+        }
+        violations.extend(faults.iter().cloned());
+    }
+}
+
+/// One proxy's own view.
+pub(crate) struct ProxySide {
+    name: &'static str,
+    requests: f64,
+    watch_events: f64,
+    /// By method and code.
+    errors: BTreeMap<String, f64>,
+    resident_bytes: u64,
+}
+
+impl ProxySide {
+    pub(crate) fn new(name: &'static str, metrics: &Metrics, resident_bytes: u64) -> Self {
+        let requests = "etcd_prism_requests_total";
+        let mut errors = BTreeMap::new();
+        for sample in metrics.select(requests, &[]).filter(|sample| sample.label("code") != "OK") {
+            let what = format!("{} {}", sample.label("method"), sample.label("code"));
+            *errors.entry(what).or_default() += sample.value;
+        }
+        let watch_events = metrics.sum("etcd_prism_watch_events_total", &[]);
+        Self { name, requests: metrics.sum(requests, &[]), watch_events, errors, resident_bytes }
+    }
+
+    fn print(&self) {
+        let Self { name, requests, watch_events, errors, resident_bytes } = self;
+        println!(
+            "{name}: {requests} requests, {watch_events} watch events, {} MiB resident",
+            resident_bytes >> 20
+        );
+        for (what, count) in errors {
+            println!("  {count} ended in {what}");
+        }
+    }
+}
+
+pub(crate) struct Report {
+    pub(crate) length: Duration,
+    /// How many compactions were due.
+    pub(crate) compactions_due: u64,
+    pub(crate) tally: Tally,
+    pub(crate) informers: Vec<(Kind, Seen)>,
+    pub(crate) servers: Vec<ServerSide>,
+    pub(crate) proxies: Vec<ProxySide>,
+    /// Compacted and present revision of each shard.
+    pub(crate) compacted: BTreeMap<&'static str, (i64, i64)>,
+}
+
+impl Report {
+    /// Prints it; what is not as it must be.
+    pub(crate) fn print(&self) -> Vec<String> {
+        let mut violations = Vec::new();
+        println!("\n{} minutes of work", self.length.as_secs() / 60);
+        for (what, count) in &self.tally.done {
+            println!("  {what}: {count}");
+        }
+        println!("  slowest: {:?}", self.tally.slowest);
+        let mut failures = self.tally.failures.clone();
+        for (kind, seen) in &self.informers {
+            let lost = seen.violations.iter().map(|text| format!("watch of {}: {text}", kind.resource()));
+            failures.extend(lost);
+            if seen.relists > 0 {
+                failures.push(format!("watch of {}: listed again {} times", kind.resource(), seen.relists));
+            }
+        }
+        println!("events at informers: {}", self.informers.iter().map(|(_, seen)| seen.events).sum::<u64>());
+        println!("failures: {}", failures.len());
+        violations.append(&mut failures);
+        let due = self.length >= FIRST_CHECK_DUE;
+        for server in &self.servers {
+            server.print(due, &mut violations);
+        }
+        if !due {
+            println!(
+                "(comparisons of caches with etcd are due after {} minutes)",
+                FIRST_CHECK_DUE.as_secs() / 60
+            );
+        }
+        let refilled: usize = self.servers.iter().map(|server| server.refilled().len()).sum();
+        println!("watch-cache re-initialisations: {refilled}");
+        println!("requests proxied: {}", self.proxies.iter().map(|proxy| proxy.requests).sum::<f64>());
+        self.proxies.iter().for_each(ProxySide::print);
+        for (shard, (compacted, present)) in &self.compacted {
+            println!("shard {shard}: compacted at {compacted}, present revision {present}");
+            // The first round only writes a mark, and the second one's mark is compacted by the third at the latest.
+            if self.compactions_due >= 3 && *compacted == 0 {
+                violations.push(format!("shard {shard} was never compacted"));
+            }
+        }
+        violations
+    }
+}

@@ -1,0 +1,4 @@
+//! x
+mod malformed;
+mod passed_on;
+mod rig;
