@@ -71,7 +71,7 @@ async fn rounds(
                     let place = (turn + round as usize + step) % count;
                     let order = order(options, work, clients, &stage, place, (step * count + turn) as u32);
                     let sample = measure(order, &mut stage, place, options).await;
-                    results.add(Cell { work, clients, rung: kinds[place] }, sample);
+                    results.add(Cell { work, clients, rung: stage.rungs[place].kind }, sample);
                 }
             }
         }

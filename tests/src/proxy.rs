@@ -42,6 +42,7 @@ pub struct ProxyBuilder {
     layout: Layout,
     shards: Vec<Shard>,
     tls: Option<ListenTls>,
+    listen: String,
     extra: String,
     arguments: Vec<String>,
 }
@@ -49,7 +50,7 @@ pub struct ProxyBuilder {
 impl ProxyBuilder {
     pub fn new(name: &str, layout: Layout) -> Self {
         let name = name.to_owned();
-        Self { name, layout, shards: Vec::new(), tls: None, extra: String::new(), arguments: Vec::new() }
+        Self { name, layout, shards: Vec::new(), tls: None, listen: String::new(), extra: String::new(), arguments: Vec::new() }
     }
 
     pub fn shard(mut self, name: &str, endpoints: Vec<String>) -> Self {
@@ -66,6 +67,12 @@ impl ProxyBuilder {
 
     pub fn tls(mut self, tls: ListenTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// TOML lines for `[listen]`.
+    pub fn listen_extra(mut self, toml: &str) -> Self {
+        self.listen.push_str(toml);
         self
     }
 
@@ -110,10 +117,11 @@ impl ProxyBuilder {
     fn toml(&self, [client, admin]: &[Port; 2]) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut text = format!(
-            "[listen]\nclient = {:?}\nadmin = {:?}\nadvertise = [{:?}]\n\n[log]\nformat = \"json\"\n",
+            "[listen]\nclient = {:?}\nadmin = {:?}\nadvertise = [{:?}]\n{}\n[log]\nformat = \"json\"\n",
             client.address(),
             admin.address(),
             format!("{scheme}://{}", client.address()),
+            self.listen,
         );
         if let Some(tls) = &self.tls {
             write!(text, "\n[listen.tls]\ncert = {:?}\nkey = {:?}\n", tls.cert, tls.key).expect("write to a string");

@@ -45,7 +45,7 @@ impl Metrics {
 
     /// The sum of [`select`](Self::select); 0 where there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.select(name, labels).map(|sample| sample.value).sum()
+        self.select(name, labels).fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// The values of `name` by its labels `group` and `resource`, as `resource.group`.
@@ -56,6 +56,17 @@ impl Metrics {
                 sample.value;
         }
         sums
+    }
+
+    /// By how much [`by_resource`](Self::by_resource) differs from what it was `before`, where it does.
+    pub fn growth(&self, before: &Self, name: &str, labels: &[(&str, &str)]) -> BTreeMap<String, f64> {
+        let before = before.by_resource(name, labels);
+        let mut growth = self.by_resource(name, labels);
+        for (resource, value) in &mut growth {
+            *value -= before.get(resource).unwrap_or(&0.0);
+        }
+        growth.retain(|_, value| *value != 0.0);
+        growth
     }
 }
 
@@ -111,6 +122,15 @@ mod tests {
         assert_eq!(metrics.sum("a", &[("group", "")]), 2.0);
         assert_eq!(metrics.sum("b", &[("group", "")]), 1.0);
         assert_eq!(metrics.by_resource("a", &[]).into_keys().collect::<Vec<_>>(), ["pods", "x\"y, }.apps"]);
+    }
+
+    #[test]
+    fn growth_names_what_has_changed() {
+        let before = Metrics::parse("a{resource=\"pods\"} 2\na{resource=\"nodes\"} 1\n");
+        let after =
+            Metrics::parse("a{resource=\"pods\"} 5\na{resource=\"nodes\"} 1\na{resource=\"jobs\"} 1\n");
+        let growth = after.growth(&before, "a", &[]);
+        assert_eq!(growth, BTreeMap::from([("jobs".to_owned(), 1.0), ("pods".to_owned(), 3.0)]));
     }
 
     #[test]

@@ -8,14 +8,16 @@ use etcd_prism_tests::kube::api::{Api, ApiError};
 use etcd_prism_tests::kube::apiserver::ApiServer;
 use etcd_prism_tests::kube::counter::Counter;
 use etcd_prism_tests::kube::informer::Informer;
+use etcd_prism_tests::kube::metrics::Metrics;
 use etcd_prism_tests::kube::objects::Kind;
 use etcd_prism_tests::kube::storage;
 use etcd_prism_tests::topology::Topology;
 use etcd_prism_tests::wait;
 
-/// How often the caches of an API server were filled, by resource.
-pub(crate) async fn initializations(server: &ApiServer) -> BTreeMap<String, f64> {
-    server.metrics().await.by_resource("apiserver_watch_cache_initializations_total", &[])
+/// Panics where the API server has filled a cache since `before`.
+pub(crate) async fn assert_no_cache_filled_again(server: &ApiServer, before: &Metrics) {
+    let filled = server.metrics().await.growth(before, "apiserver_watch_cache_initializations_total", &[]);
+    assert!(filled.is_empty(), "{} filled caches again: {filled:?}", server.name());
 }
 
 /// One informer per kind.

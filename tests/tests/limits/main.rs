@@ -2,3 +2,9 @@
 mod malformed;
 mod passed_on;
 mod rig;
+mod drain;
+mod flight;
+mod messages;
+mod nested;
+mod pair;
+mod sizes;

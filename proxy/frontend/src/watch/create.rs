@@ -38,7 +38,8 @@ pub(super) struct Creating {
     pub answer_revision: Option<i64>,
     /// The first `created` of a shard.
     pub created: Option<Bytes>,
-    held: Vec<Bytes>,
+    /// Events that came before `created` could be sent; whether each is a fragment with more to come.
+    held: Vec<(Bytes, bool)>,
     held_bytes: usize,
 }
 
@@ -51,9 +52,9 @@ impl Creating {
     }
 
     /// Keeps events back until `created` was sent. False if there are too many.
-    pub(super) fn hold(&mut self, frame: Bytes) -> bool {
+    pub(super) fn hold(&mut self, frame: Bytes, more: bool) -> bool {
         self.held_bytes += frame.len();
-        self.held.push(frame);
+        self.held.push((frame, more));
         self.held_bytes <= MAX_HELD
     }
 }
@@ -137,7 +138,9 @@ impl Driver {
                 for (shard, revision) in revisions {
                     if let Some(leg) = creating.watcher.leg_mut(shard) {
                         leg.next = revision + 1;
-                        leg.opened_at = leg.next;
+                        leg.progress_from = revision;
+                        // Checked when the shard answers: nothing may have been written in between.
+                        leg.from_now = true;
                     }
                 }
                 self.ask_creating();
@@ -178,9 +181,10 @@ impl Driver {
         let Some(creating) = self.creating.take_if(|c| c.watcher.is_live()) else { return };
         let message = creating.created.unwrap_or_default();
         let identity = &self.cx.gateway().identity;
-        self.push(messages::created(identity, &message, creating.id, creating.answer_revision));
-        for frame in creating.held {
-            self.push(frame);
+        let created = messages::created(identity, &message, creating.id, creating.answer_revision);
+        self.push(creating.id, created);
+        for (frame, more) in creating.held {
+            self.push_part(creating.id, frame, more);
         }
         self.cx.gateway().metrics.watchers.increment(1.0);
         self.watchers.insert(creating.id, creating.watcher);
@@ -197,7 +201,7 @@ impl Driver {
                 messages::create_failed(identity, revision, reason)
             }
         };
-        self.push(frame);
+        self.push(messages::INVALID_ID, frame);
         let Some(creating) = self.creating.take() else { return };
         for leg in creating.watcher.legs {
             if let Some(link) = self.links.get_mut(&leg.shard) {
@@ -213,8 +217,10 @@ impl Driver {
     /// otherwise it must not hold up the others.
     pub(super) fn on_timer(&mut self) {
         let others = self.has_waiting() || !self.watchers.is_empty();
+        // A client that does not read keeps its own links closed.
+        let patient = self.lagging || !others;
         let Some(creating) = self.creating.as_mut().filter(|c| c.deadline <= Instant::now()) else { return };
-        if !others {
+        if patient {
             creating.deadline = Instant::now() + PATIENCE / 10;
             return;
         }
@@ -240,6 +246,8 @@ impl Driver {
 
 /// Sends a leg's create.
 pub(super) fn ask(link: &mut Link, leg: &mut Leg, id: i64, create: &[u8]) {
+    leg.in_response = false;
+    leg.stale_progress = link.progress_under_way();
     leg.upstream_id = link.next_id();
     leg.state = LegState::Asked;
     link.legs.insert(leg.upstream_id, id);
@@ -255,8 +263,10 @@ fn leg(shard: ShardId, keys: KeyRange<'_>, start: i64, shared_range: bool) -> Le
         upstream_id: 0,
         state: LegState::Waiting,
         next: start,
-        opened_at: start,
-        in_fragment: false,
+        progress_from: start,
+        from_now: false,
+        in_response: false,
+        stale_progress: 0,
         shared_range,
     }
 }

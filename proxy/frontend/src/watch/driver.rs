@@ -25,12 +25,18 @@ use crate::queue::Sender;
 
 /// Requests of the client that wait behind a create. More are left on the wire.
 const WAITING_REQUESTS: usize = 64;
-/// Bytes queued for the client above which its links are closed.
-const QUEUE_HIGH: usize = 1 << 20;
-/// Bytes queued above which a client in the middle of a fragmented response is given up.
-const QUEUE_LIMIT: usize = 64 << 20;
-/// Bytes queued at which they are opened again.
-const QUEUE_LOW: usize = 128 << 10;
+/// Bytes queued for the client, its newest message aside, above which its links are not read. More than one flow-control
+/// window, so that a burst alone does not get there.
+const QUEUE_HIGH: usize = 2 << 20;
+/// Bytes queued at which they are read again.
+const QUEUE_LOW: usize = 256 << 10;
+/// How long links may stay unread: after that they are closed, because what waits in them uses up a window that others
+/// need.
+const LAG_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between looks at a client that cannot be cut loose yet.
+const TICK: Duration = Duration::from_millis(200);
+/// Time between progress requests of the proxy's own.
+const FRESHNESS: Duration = Duration::from_secs(20);
 
 /// What happened next.
 enum Event {
@@ -58,8 +64,17 @@ pub(super) struct Driver {
     pub links: BTreeMap<ShardId, Link>,
     pub creating: Option<Creating>,
     pub next_id: i64,
+    /// Since when more is queued than the client takes: links are not read.
+    full_since: Option<Instant>,
     /// The client does not read: links are closed until the queue has drained.
     pub lagging: bool,
+    newest: usize,
+    /// The watcher of which the client has a part of a response. Clients drop what comes in between, so everything else
+    /// waits.
+    partial: Option<i64>,
+    behind_partial: Vec<(i64, Bytes, bool)>,
+    behind_bytes: usize,
+    fresh_at: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -80,7 +95,13 @@ impl Driver {
             links: BTreeMap::new(),
             creating: None,
             next_id: 0,
+            full_since: None,
             lagging: false,
+            newest: 0,
+            partial: None,
+            behind_partial: Vec::new(),
+            behind_bytes: 0,
+            fresh_at: Instant::now() + FRESHNESS,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         }
     }
@@ -109,18 +130,23 @@ impl Driver {
                 }
                 Event::Timer => {
                     self.on_timer();
+                    if self.fresh_at <= Instant::now() {
+                        self.fresh_at = Instant::now() + FRESHNESS;
+                        self.keep_positions_fresh();
+                    }
                     Ok(())
                 }
                 Event::Drained => {
                     self.lagging = false;
+                    self.full_since = None;
                     Ok(())
                 }
                 Event::Bad(error) => Err(error.status()),
             };
-            let outcome = outcome.and_then(|()| self.serve_waiting()).and_then(|()| self.check_lag());
-            if let Err(status) = outcome {
+            if let Err(status) = outcome.and_then(|()| self.serve_waiting()) {
                 return Some(status);
             }
+            self.check_lag();
         }
     }
 
@@ -130,11 +156,45 @@ impl Driver {
         }
     }
 
-    /// Queues a frame for the client.
-    pub(super) fn push(&self, frame: Bytes) {
+    /// Queues a whole message of a watcher for the client.
+    pub(super) fn push(&mut self, id: i64, frame: Bytes) {
+        self.push_part(id, frame, false);
+    }
+
+    /// Queues a message, or with `more` a part of one, for the client. Parts of one response stay together.
+    pub(super) fn push_part(&mut self, id: i64, frame: Bytes, more: bool) {
+        if self.partial.is_some_and(|partial| partial != id) {
+            self.behind_bytes += frame.len();
+            self.behind_partial.push((id, frame, more));
+            return;
+        }
+        self.newest = frame.len();
         if let Some(out) = &self.out {
             out.push(frame);
         }
+        let ends = self.partial.is_some() && !more;
+        self.partial = more.then_some(id);
+        if ends {
+            self.behind_bytes = 0;
+            for (id, frame, more) in std::mem::take(&mut self.behind_partial) {
+                self.push_part(id, frame, more);
+            }
+        }
+    }
+
+    /// Whether the client has a part of a response of this watcher.
+    pub(super) fn has_part_of(&self, id: i64) -> bool {
+        self.partial == Some(id) || self.behind_partial.iter().any(|(i, _, more)| *i == id && *more)
+    }
+
+    fn backlog(&self) -> usize {
+        self.out.as_ref().map_or(0, Sender::queued).saturating_sub(self.newest)
+    }
+
+    /// The shards that may go on sending: all, unless too much waits behind a partial response; then those that can end it.
+    fn flowing(&self) -> Option<Vec<ShardId>> {
+        let partial = self.partial.filter(|_| self.behind_bytes > QUEUE_HIGH)?;
+        Some(self.watchers.get(&partial)?.legs.iter().map(|l| l.shard).collect())
     }
 
     /// Takes up waiting requests, one create at a time: `created` answers come in the order of the requests.
@@ -144,7 +204,8 @@ impl Driver {
         {
             match request::watch(&message).map_err(|e| RequestError::from(e).status())? {
                 request::Watch::Create(create) => {
-                    let raw = message.slice_ref(create.message);
+                    // A copy: a slice would keep the whole chunk that it was read in.
+                    let raw = Bytes::copy_from_slice(create.message);
                     self.start_create(&create, raw);
                 }
                 request::Watch::Cancel { watch_id } => self.cancel(watch_id),
@@ -175,7 +236,8 @@ impl Driver {
                 }
             }
         }
-        self.push(messages::canceled(&self.cx.gateway().identity, revision, id));
+        let canceled = messages::canceled(&self.cx.gateway().identity, revision, id);
+        self.push(id, canceled);
     }
 
     /// Opens the links that a watcher needs.
@@ -188,19 +250,20 @@ impl Driver {
         }
     }
 
-    /// Cuts a client loose that does not read: what it missed is read again from the shards when it does.
-    fn check_lag(&mut self) -> Result<(), Status> {
-        let queued = self.out.as_ref().map_or(0, Sender::queued);
-        if self.lagging || queued <= QUEUE_HIGH {
-            return Ok(());
+    /// Stops reading for a client that does not read, and after a moment cuts it loose: what it missed is read again from
+    /// the shards when it does.
+    fn check_lag(&mut self) {
+        if self.lagging {
+            return;
         }
-        if self.watchers.values().flat_map(|w| &w.legs).any(|l| l.in_fragment) {
-            // The rest of a fragment cannot be asked for again: it is taken, or the client starts over.
-            return if queued <= QUEUE_LIMIT {
-                Ok(())
-            } else {
-                Err(Self::resumable("etcd-prism: the client does not read a fragmented response"))
-            };
+        let Some(since) = self.full_since else {
+            self.full_since = (self.backlog() > QUEUE_HIGH).then(Instant::now);
+            return;
+        };
+        // The rest of a response whose beginning was sent cannot be asked for again: its link stays as it is.
+        let in_response = self.watchers.values().flat_map(|w| &w.legs).any(|l| l.in_response);
+        if since.elapsed() < LAG_PATIENCE || in_response || self.partial.is_some() {
+            return;
         }
         self.lagging = true;
         self.cx.gateway().metrics.watch_laggards.increment(1);
@@ -210,22 +273,28 @@ impl Driver {
             }
             self.legs_lost(shard);
         }
-        Ok(())
     }
 
     fn arm(&mut self) {
         let wanted = self.links.values().filter(|l| l.wanted > 0 && !self.lagging);
         let retries = wanted.filter_map(Link::retry_at);
-        let next = retries.chain(self.creating.as_ref().map(|c| c.deadline)).min();
-        let at = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-        self.timer.as_mut().reset(at);
+        let creating = self.creating.as_ref().map(|c| c.deadline);
+        let lag = self.full_since.filter(|_| !self.lagging).map(|since| (since + LAG_PATIENCE).max(Instant::now() + TICK));
+        let next = retries.chain(creating).chain(lag).chain([self.fresh_at]).min();
+        self.timer.as_mut().reset(next.unwrap_or(self.fresh_at));
     }
 
     fn poll_event(&mut self, cx: &mut TaskContext<'_>) -> Poll<Event> {
         // What shards send goes first: it is what the client waits for.
-        for (shard, link) in &mut self.links {
-            if let Poll::Ready(event) = link.poll(cx) {
-                return Poll::Ready(Event::Link(*shard, event));
+        if self.full_since.is_none() {
+            let flowing = self.flowing();
+            for (shard, link) in &mut self.links {
+                if flowing.as_ref().is_some_and(|some| !some.contains(shard)) {
+                    continue;
+                }
+                if let Poll::Ready(event) = link.poll(cx) {
+                    return Poll::Ready(Event::Link(*shard, event));
+                }
             }
         }
         if let Some(creating) = &mut self.creating
@@ -234,7 +303,7 @@ impl Driver {
             return Poll::Ready(Event::Revisions(answer));
         }
         if let Some(out) = &self.out {
-            if self.lagging {
+            if self.full_since.is_some() {
                 if let Poll::Ready(gone) = out.poll_drained(cx, QUEUE_LOW) {
                     return Poll::Ready(if gone { Event::ClientGone } else { Event::Drained });
                 }
@@ -242,7 +311,9 @@ impl Driver {
                 return Poll::Ready(Event::ClientGone);
             }
         }
+        // Answers to requests are queued too: a client that does not read is not heard.
         if self.waiting.len() < WAITING_REQUESTS
+            && self.full_since.is_none()
             && let Poll::Ready(event) = self.poll_client(cx)
         {
             return Poll::Ready(event);

@@ -19,11 +19,16 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::messages;
 use crate::gateway::Worker;
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// Longest wait for a connection in one attempt.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// A progress request without an answer for this long was dropped by the shard.
+const PROGRESS_PATIENCE: Duration = Duration::from_secs(5);
+/// Progress requests under way at once.
+const MAX_PROGRESS_ASKED: usize = 64;
 const MIN_BACKOFF: Duration = Duration::from_millis(20);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -64,6 +69,8 @@ pub(super) struct Link {
     pub revision: i64,
     /// The client asked for progress while it could not be asked for here.
     pub progress_wanted: bool,
+    /// Progress requests that may still be answered: when they were sent, and whether the client asked.
+    progress_asked: VecDeque<(Instant, bool)>,
 }
 
 impl Link {
@@ -79,6 +86,7 @@ impl Link {
             wanted: 0,
             revision: 0,
             progress_wanted: false,
+            progress_asked: VecDeque::new(),
         }
     }
 
@@ -117,6 +125,35 @@ impl Link {
         self.frames = FrameReader::new(MAX_REPLY);
         self.legs.clear();
         self.asked.clear();
+        self.progress_asked.clear();
+    }
+
+    /// Asks for progress, for the client or on the proxy's own account. Requests that pile up on a shard that does not
+    /// answer are not repeated.
+    pub(super) fn ask_progress(&mut self, for_client: bool) {
+        self.forget_old_requests();
+        if self.progress_asked.len() < MAX_PROGRESS_ASKED {
+            self.progress_asked.push_back((Instant::now(), for_client));
+            self.send(messages::progress_request());
+        }
+    }
+
+    /// An answer came; true if the client is to get it. etcd drops requests that it cannot answer, so the answer may belong
+    /// to a later request than the oldest: an answer too many is harmless, the client asks again for one too few.
+    pub(super) fn progress_answered(&mut self) -> bool {
+        self.progress_asked.pop_front().is_none_or(|(_, for_client)| for_client)
+    }
+
+    /// Requests whose answers may be on their way.
+    pub(super) fn progress_under_way(&mut self) -> usize {
+        self.forget_old_requests();
+        self.progress_asked.len()
+    }
+
+    fn forget_old_requests(&mut self) {
+        while self.progress_asked.front().is_some_and(|(at, _)| at.elapsed() > PROGRESS_PATIENCE) {
+            self.progress_asked.pop_front();
+        }
     }
 
     /// A fresh id for a leg.

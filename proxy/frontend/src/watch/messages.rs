@@ -25,9 +25,10 @@ pub(super) const INVALID_ID: i64 = -1;
 
 /// Asks a shard for a watcher: the client's own request with its keys, start and id replaced.
 pub(super) fn create(request: &[u8], leg: &Leg) -> Bytes {
+    let start = if leg.from_now { 0 } else { leg.next };
     let patch = Patch::new()
         .keys(patch::RANGE_KEYS, KeyRange::new(&leg.key, &leg.range_end))
-        .int64(START_REVISION, leg.opened_at)
+        .int64(START_REVISION, start)
         .int64(CREATE_WATCH_ID, leg.upstream_id);
     frame::encode(&[&patch::wrap(CREATE, request, &patch)])
 }

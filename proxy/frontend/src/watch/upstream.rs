@@ -31,13 +31,12 @@ impl Driver {
             for (id, watcher) in &mut self.watchers {
                 let request = watcher.create.clone();
                 for leg in watcher.legs.iter_mut().filter(|l| l.shard == shard && l.state == LegState::Waiting) {
-                    leg.opened_at = leg.next;
                     create::ask(link, leg, *id, &request);
                 }
             }
             // The request goes behind the creates, so the answer covers them.
-            if std::mem::take(&mut link.progress_wanted) && !link.legs.is_empty() {
-                link.send(messages::progress_request());
+            if !link.legs.is_empty() && std::mem::take(&mut link.progress_wanted) {
+                link.ask_progress(true);
             }
         }
         self.ask_creating();
@@ -54,8 +53,8 @@ impl Driver {
         {
             return Err(status.clone());
         }
-        let legs = self.watchers.values().flat_map(|w| &w.legs);
-        if legs.filter(|l| l.shard == shard).any(|l| l.in_fragment) {
+        let here = |id: &i64| self.watchers.get(id).is_some_and(|w| w.legs.iter().any(|l| l.shard == shard));
+        if self.watchers.keys().any(|id| here(id) && self.has_part_of(*id)) {
             // The client holds half a response. It forgets it with the stream, and resumes before it.
             return Err(Self::resumable("etcd-prism: a shard's stream broke within a fragmented response"));
         }
@@ -67,7 +66,7 @@ impl Driver {
     pub(super) fn legs_lost(&mut self, shard: ShardId) {
         let watchers = self.watchers.values_mut().chain(self.creating.as_mut().map(|c| &mut c.watcher));
         for leg in watchers.flat_map(|w| &mut w.legs).filter(|l| l.shard == shard) {
-            leg.state = LegState::Waiting;
+            leg.lose();
         }
     }
 
@@ -131,12 +130,15 @@ impl Driver {
         };
         let request = watcher.create.clone();
         let Some(leg) = watcher.leg_mut(shard).filter(|l| l.upstream_id == asked) else { return Ok(()) };
-        if leg.opened_at > view.revision + 1 {
-            // The shard is not there yet. A watcher of the future holds up progress for its stream, and older versions
-            // send it what lies below: it is opened at the present, and filtered here.
+        // The shard's revision was read after the watcher began. From now: if it is below `next`, nothing that is due can
+        // have been missed. From `next`: if that lies in the future, the watcher would hold up progress for its stream,
+        // and older versions send it what lies below.
+        let asked_wrong =
+            if leg.from_now { view.revision >= leg.next } else { leg.next > view.revision + 1 };
+        if asked_wrong {
             link.legs.remove(&asked);
             link.send(messages::cancel(asked));
-            leg.opened_at = view.revision + 1;
+            leg.from_now = !leg.from_now;
             create::ask(link, leg, id, &request);
             return Ok(());
         }
@@ -152,9 +154,13 @@ impl Driver {
 
     /// The shard ended a watcher: its start was compacted, usually.
     fn on_canceled(&mut self, shard: ShardId, id: i64, message: &Bytes) {
-        let identity = &self.cx.gateway().identity;
+        if self.creating.as_ref().is_some_and(|c| c.id == id) {
+            // A leg of a watcher over several shards ended before the others began.
+            return self.fail_create(None, "etcd-prism: a shard ended the watch while it was created");
+        }
         if self.watchers.contains_key(&id) {
-            self.push(messages::pass_on(identity, message, id));
+            let canceled = messages::pass_on(&self.cx.gateway().identity, message, id);
+            self.push(id, canceled);
         }
         let Some(watcher) = self.watchers.remove(&id) else { return };
         self.cx.gateway().metrics.watchers.decrement(1.0);
@@ -187,45 +193,46 @@ impl Driver {
         };
         let whole = watcher.is_whole();
         let Some(leg) = watcher.leg_mut(shard) else { return Ok(()) };
-        if view.events == 0 {
+        let ends = !view.fragment && leg.in_response;
+        leg.in_response = view.fragment;
+        if view.is_progress() && !ends {
             // Progress of one watcher. Over several shards there is no revision to tell.
-            if view.is_progress() && whole && leg.next <= view.revision + 1 && leg.state == LegState::Live && !is_creating {
+            if whole && !is_creating && leg.may_tell(view.revision) {
                 leg.next = view.revision + 1;
-                self.push(messages::pass_on(&gateway.identity, &message, id));
-            } else if !view.is_progress() && !view.fragment && leg.in_fragment {
-                leg.in_fragment = false;
-                self.push(messages::pass_on(&gateway.identity, &message, id));
+                let frame = messages::pass_on(&gateway.identity, &message, id);
+                self.push(id, frame);
             }
             return Ok(());
         }
         let (next, shared) = (leg.next, leg.shared_range);
-        let frame = if view.first_mod_revision < next || shared {
+        let (frame, left) = if view.events > 0 && (view.first_mod_revision < next || shared) {
             let mut keep = |key: &[u8], revision: i64| {
                 revision >= next && (!shared || gateway.keyspace.shard_of(gateway.keyspace.route_of(key)) == shard)
             };
-            let (left, count) = response::filter_events(&message, &mut keep)
+            let (kept, left) = response::filter_events(&message, &mut keep)
                 .map_err(|e| Self::resumable(format!("etcd-prism: malformed watch response: {e}")))?;
-            // What is left of a fragmented response must still end it; anything else that is empty would look like
-            // progress.
-            if count == 0 && !(leg.in_fragment && !view.fragment) && !view.fragment {
-                leg.next = leg.next.max(view.last_mod_revision + 1);
-                return Ok(());
-            }
-            messages::pass_on(&gateway.identity, &left, id)
+            (messages::pass_on(&gateway.identity, &kept, id), left)
         } else {
-            messages::pass_on(&gateway.identity, &message, id)
+            (messages::pass_on(&gateway.identity, &message, id), view.events)
         };
-        leg.in_fragment = view.fragment;
         if !view.fragment {
             leg.next = leg.next.max(view.last_mod_revision + 1);
         }
-        gateway.metrics.watch_events.increment(view.events as u64);
-        if !is_creating {
-            self.push(frame);
-        } else if let Some(creating) = &mut self.creating
-            && !creating.hold(frame)
-        {
-            self.fail_create(None, "etcd-prism: too many events before every shard had created the watcher");
+        gateway.metrics.watch_events.increment(left as u64);
+        if is_creating {
+            let more = view.fragment;
+            if left > 0
+                && let Some(creating) = &mut self.creating
+                && !creating.hold(frame, more)
+            {
+                self.fail_create(None, "etcd-prism: too many events before every shard had created the watcher");
+            }
+            return Ok(());
+        }
+        // A response that is empty after filtering would look like progress. Only one that the client has a part of must
+        // still be ended.
+        if left > 0 || (ends && self.has_part_of(id)) {
+            self.push_part(id, frame, view.fragment);
         }
         Ok(())
     }

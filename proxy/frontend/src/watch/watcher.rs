@@ -25,12 +25,17 @@ pub(super) struct Leg {
     /// The watcher's id on the shard's stream; a new one each time it is created there.
     pub upstream_id: i64,
     pub state: LegState,
-    /// The lowest revision that the client has not got. Nothing below is ever sent.
+    /// The lowest revision that the client has not got. Nothing below is ever sent. 0: not known yet.
     pub next: i64,
-    /// The shard was not yet at `next` when asked: created at its present, filtered.
-    pub opened_at: i64,
-    /// A declared fragment was sent and its rest is still to come.
-    pub in_fragment: bool,
+    /// Progress below this is not told: the start that the client asked for.
+    pub progress_from: i64,
+    /// Asked from "now" instead of from `next`: the shard has not reached `next`, and a watcher of the future would hold up
+    /// progress for its stream.
+    pub from_now: bool,
+    /// The shard has sent a part of a fragmented response.
+    pub in_response: bool,
+    /// Answers to progress requests that were sent before this leg was created and do not cover it.
+    pub stale_progress: usize,
     /// Keys of other shards lie between: events are filtered by owner.
     pub shared_range: bool,
 }
@@ -46,6 +51,11 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
+    /// Covered by an answer at `revision` that its shard gave for all watchers of the link.
+    pub(super) fn is_covered(&self, shard: ShardId, revision: i64) -> bool {
+        self.is_whole() && self.legs.iter().all(|leg| leg.shard == shard && leg.stale_progress == 0 && leg.may_tell(revision))
+    }
+
     /// Served by one shard: its revisions have one line.
     pub(super) fn is_whole(&self) -> bool {
         self.legs.len() == 1
@@ -58,5 +68,20 @@ impl Watcher {
     /// Whether all legs are live.
     pub(super) fn is_live(&self) -> bool {
         self.legs.iter().all(|leg| leg.state == LegState::Live)
+    }
+}
+
+impl Leg {
+    /// Whether progress at `revision` may be told to the client.
+    pub(super) fn may_tell(&self, revision: i64) -> bool {
+        self.state == LegState::Live && self.progress_from <= revision && self.next <= revision + 1
+    }
+
+    /// Its stream is gone.
+    pub(super) fn lose(&mut self) {
+        self.state = LegState::Waiting;
+        self.in_response = false;
+        self.from_now = false;
+        self.stale_progress = 0;
     }
 }

@@ -6,6 +6,7 @@
 
 mod report;
 mod run;
+mod server_side;
 
 use std::time::Duration;
 

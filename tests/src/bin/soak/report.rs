@@ -3,88 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use etcd_prism_tests::kube::apiserver::ApiServer;
 use etcd_prism_tests::kube::informer::Seen;
 use etcd_prism_tests::kube::load::Tally;
 use etcd_prism_tests::kube::metrics::Metrics;
 use etcd_prism_tests::kube::objects::Kind;
 
+use crate::server_side::ServerSide;
+
 /// An API server compares each cache with etcd every 5 to 7.5 minutes.
 const FIRST_CHECK_DUE: Duration = Duration::from_secs(8 * 60);
-
-type ByResource = BTreeMap<String, f64>;
-
-/// One API server's own view.
-pub(crate) struct ServerSide {
-    name: String,
-    /// How often each cache was filled: at the beginning and at the end.
-    caches: [ByResource; 2],
-    /// Comparisons of caches with etcd, by how they ended and by resource.
-    checks: BTreeMap<String, ByResource>,
-    /// Reads from the cache that were consistent, and those that fell back to etcd or failed.
-    consistent_reads: [f64; 2],
-    faults: Vec<String>,
-}
-
-impl ServerSide {
-    pub(crate) fn new(server: &mut ApiServer, before: ByResource, metrics: &Metrics) -> Self {
-        let checks = ["success", "failure", "error"].map(|status| {
-            let labels = [("status", status)];
-            (status.to_owned(), metrics.by_resource("apiserver_storage_consistency_checks_total", &labels))
-        });
-        let reads = "apiserver_watch_cache_consistent_read_total";
-        let good = metrics.sum(reads, &[("success", "true"), ("fallback", "false")]);
-        Self {
-            name: format!("kube-apiserver {}", server.minor()),
-            caches: [before, metrics.by_resource("apiserver_watch_cache_initializations_total", &[])],
-            checks: checks.into(),
-            consistent_reads: [good, metrics.sum(reads, &[]) - good],
-            faults: server.faults(),
-        }
-    }
-
-    /// Fillings of caches since the beginning.
-    fn refilled(&self) -> Vec<String> {
-        let [before, after] = &self.caches;
-        let more = after.iter().filter(|(resource, times)| before.get(*resource) != Some(times));
-        more.map(|(resource, times)| format!("{resource}: {times}")).collect()
-    }
-
-    fn unchecked(&self) -> Vec<&str> {
-        let cached = self.caches[1].keys();
-        cached
-            .filter(|resource| !self.checks["success"].contains_key(*resource))
-            .map(String::as_str)
-            .collect()
-    }
-
-    fn print(&self, due: bool, violations: &mut Vec<String>) {
-        let Self { name, caches, checks, consistent_reads: [good, bad], faults } = self;
-        println!("{name}:");
-        println!("  consistent reads from the cache: {good}, others: {bad}");
-        println!("  watch caches: {}; filled again: {}", caches[1].len(), self.refilled().len());
-        violations
-            .extend(self.refilled().iter().map(|cache| format!("{name}: filled a cache again: {cache}")));
-        let checked = caches[1].len() - self.unchecked().len();
-        println!("  caches compared with etcd at least once and found the same: {checked}");
-        for (status, by_resource) in checks {
-            println!("  comparisons that ended in {status}: {}", by_resource.values().sum::<f64>());
-            let counts: Vec<_> =
-                by_resource.iter().map(|(resource, count)| format!("{resource} {count}")).collect();
-            if !counts.is_empty() {
-                println!("    {}", counts.join(", "));
-            }
-            if status != "success" && !counts.is_empty() {
-                violations.push(format!("{name}: comparisons ended in {status}: {}", counts.join(", ")));
-            }
-        }
-        if due && !self.unchecked().is_empty() {
-            violations
-                .push(format!("{name}: caches that were never compared: {}", self.unchecked().join(", ")));
-        }
-        violations.extend(faults.iter().cloned());
-    }
-}
 
 /// One proxy's own view.
 pub(crate) struct ProxySide {
@@ -162,7 +89,7 @@ impl Report {
                 FIRST_CHECK_DUE.as_secs() / 60
             );
         }
-        let refilled: usize = self.servers.iter().map(|server| server.refilled().len()).sum();
+        let refilled: u64 = self.servers.iter().map(|server| server.refilled()).sum();
         println!("watch-cache re-initialisations: {refilled}");
         println!("requests proxied: {}", self.proxies.iter().map(|proxy| proxy.requests).sum::<f64>());
         self.proxies.iter().for_each(ProxySide::print);

@@ -15,7 +15,8 @@ use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
 use etcd_prism_tests::topology::Topology;
 use tokio::time::{Instant, sleep_until};
 
-use crate::report::{ProxySide, Report, ServerSide};
+use crate::report::{ProxySide, Report};
+use crate::server_side::ServerSide;
 
 /// Between two steps of one task of the load: there are 36 of them, 18 on each API server.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -40,7 +41,7 @@ pub(crate) async fn run(length: Duration) {
     }
     servers[0].define_widgets().await;
     servers[1].wait_for_widgets().await;
-    let caches = [initializations(&servers[0]).await, initializations(&servers[1]).await];
+    let before = [servers[0].metrics().await, servers[1].metrics().await];
     println!(
         "kube-apiserver {} and {} over two proxies and four shards",
         servers[0].minor(),
@@ -73,16 +74,11 @@ pub(crate) async fn run(length: Duration) {
         proxies: vec![proxy_side("proxy", &topology.proxy).await, proxy_side("second-proxy", &second).await],
         compacted: compacted(&topology).await,
     };
-    for (server, before) in servers.iter_mut().zip(caches) {
-        let metrics = server.metrics().await;
-        report.servers.push(ServerSide::new(server, before, &metrics));
+    for (server, before) in servers.iter_mut().zip(before) {
+        report.servers.push(ServerSide::new(server, before).await);
     }
     let violations = report.print();
     assert!(violations.is_empty(), "the soak failed:\n{}", violations.join("\n"));
-}
-
-async fn initializations(server: &ApiServer) -> BTreeMap<String, f64> {
-    server.metrics().await.by_resource("apiserver_watch_cache_initializations_total", &[])
 }
 
 /// Lets the load work, and says every minute how far it is. A failure ends it.
