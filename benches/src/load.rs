@@ -1,5 +1,6 @@
 //! The load generator.
 
+mod idle;
 mod list;
 mod pace;
 mod population;
@@ -35,8 +36,9 @@ pub(crate) struct Order {
 /// Starts the load; it runs until the team is told to stop.
 pub(crate) async fn start(order: Order) -> Result<Team, BenchError> {
     match order.work {
+        Work::Unary { call, value } => Team::start(order.threads, unary::Load::new(order, call, value)),
         Work::List { .. } => Team::start(order.threads, list::Load::new(order)),
-        Work::Watch { .. } => Team::start(order.threads, watch::Load::new(order).await?),
-        _ => Team::start(order.threads, unary::Load::new(order)),
+        Work::Watch { value } => Team::start(order.threads, watch::Load::new(order, value).await?),
+        Work::Watchers { per_stream } => Team::start(order.threads, idle::Load::new(order, per_stream)),
     }
 }

@@ -1,5 +1,7 @@
 //! What was measured, for people and for programs.
 
+mod format;
+mod summary;
 mod targets;
 mod text;
 

@@ -60,15 +60,19 @@ pub(crate) fn update(key: Bytes, value: Bytes, revision: i64) -> TxnRequest {
 /// A watch on every key below [`PREFIX`], from `revision` on.
 pub(crate) fn watch(revision: i64) -> WatchRequest {
     let (key, range_end) = all();
-    let create = WatchCreateRequest {
-        key,
-        range_end,
-        start_revision: revision,
-        prev_kv: true,
-        progress_notify: true,
-        ..WatchCreateRequest::default()
-    };
+    let start_revision = revision;
+    let create = WatchCreateRequest { key, range_end, start_revision, progress_notify: true, ..created() };
     WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+}
+
+/// A watch on one key, from now on.
+pub(crate) fn watch_key(key: Bytes) -> WatchRequest {
+    let create = WatchCreateRequest { key, ..created() };
+    WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+}
+
+fn created() -> WatchCreateRequest {
+    WatchCreateRequest { prev_kv: true, ..WatchCreateRequest::default() }
 }
 
 fn all() -> (Bytes, Bytes) {

@@ -44,6 +44,14 @@ pub(crate) struct Sample {
     pub(crate) peak_is_own: bool,
 }
 
+impl Sample {
+    /// The memory that the load takes for each of its things, in bytes.
+    pub(crate) fn memory_each(&self) -> Option<f64> {
+        let taken = self.memory? as f64 - self.memory_before? as f64;
+        (self.things > 0).then(|| taken / self.things as f64)
+    }
+}
+
 /// All samples. A measurement that failed leaves its reason instead.
 #[derive(Debug, Default)]
 pub(crate) struct Results {

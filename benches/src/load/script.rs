@@ -57,6 +57,7 @@ impl Script {
                     (0..READS).map(|n| request::frame(&request::get(key(n)))).collect::<Result<_, _>>()?;
                 Self::Fixed { method: Method::Range, frames, next: 0 }
             }
+            Work::Watchers { .. } => Self::Fixed { method: Method::Put, frames: Vec::new(), next: 0 },
             Work::Put { value } | Work::List { value, .. } | Work::Watch { value } => {
                 let value = population::value(value);
                 let frame = |object| request::frame(&request::put(own(object), value.clone()));

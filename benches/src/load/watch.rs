@@ -23,7 +23,7 @@ use crate::load::team::{Seat, Task};
 use crate::load::watch::board::Board;
 use crate::load::watch::reader::Reader;
 use crate::load::watch::writer::Writer;
-use crate::works::{WATCH_CONNECTIONS, WATCH_WRITERS, Work};
+use crate::works::{WATCH_CONNECTIONS, WATCH_WRITERS};
 
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -37,8 +37,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) async fn new(order: Order) -> Result<Self, BenchError> {
-        let value = if let Work::Watch { value } = order.work { value } else { 0 };
+    pub(crate) async fn new(order: Order, value: usize) -> Result<Self, BenchError> {
         let mut caller = Connection::open(order.address).await?.caller(Method::Range)?;
         let reply = Headed::decode(caller.call(request::frame(&request::get(population::key(0)))?).await?)?;
         let revision = reply.header.ok_or(BenchError::Incomplete("header"))?.revision + 1;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::ladder::{Cell, Results, Sample};
 use crate::rungs::RungKind;
-use crate::works::{LIST_CLIENTS, WATCH_STREAMS, Work};
+use crate::works::{IDLE_WATCHERS, LIST_CLIENTS, WATCH_STREAMS, Work};
 
 const MIB: f64 = (1 << 20) as f64;
 /// Up to how many clients etcd's own proxy is compared with.
@@ -124,7 +124,7 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
         [(64, "throughput of direct, 64 clients"), (256, "throughput of direct, 256 clients")]
             .map(|(clients, measure)| throughput(results, clients, measure)),
     );
-    let lists = (Work::List { keys: 10_000, value: 4096 }, LIST_CLIENTS);
+    let lists = (Work::LIST, LIST_CLIENTS);
     let large_lists = (Work::LIST_LARGE, LIST_CLIENTS);
     let watches = (Work::WATCH, WATCH_STREAMS);
     let watch = |figure| ratio(results, watches, RungKind::Direct, figure).map(|value| at(value, watches));
@@ -159,7 +159,8 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
             Bound::AtMost(0.3),
             Bound::AtMost(0.2),
         ),
-        Target::new("distinct watchers: memory of each, KB", None, Bound::AtMost(4.0), Bound::AtMost(1.0)),
+        watcher("distinct watchers: memory of each, KB", results, Work::WATCHERS),
+        watcher("distinct watchers, a stream each: memory of each, KB", results, Work::WATCH_STREAMS),
         Target::new("fence: CPU over an equal Txn", None, Bound::AtMost(0.05), Bound::None),
         Target::new(
             "translated route: CPU per list of identity",
@@ -203,8 +204,14 @@ fn throughput(results: &Results, clients: usize, measure: &'static str) -> Targe
 
 /// In MiB: the most that the proxy had resident, over what it had before any load.
 fn over_idle(results: &Results, row: (Work, usize)) -> Option<f64> {
-    let over = |sample: &Sample| Some(sample.peak_memory?.saturating_sub(sample.idle_memory?) as f64 / MIB);
+    let over = |sample: &Sample| Some(sample.peak_memory?.saturating_sub(sample.memory_before?) as f64 / MIB);
     results.median(cell(row, RungKind::Prism), over)
+}
+
+fn watcher(measure: &'static str, results: &Results, work: Work) -> Target {
+    let row = (work, IDLE_WATCHERS);
+    let each = results.median(cell(row, RungKind::Prism), |sample| Some(sample.memory_each()? / 1e3));
+    Target::new(measure, each.map(|value| at(value, row)), Bound::AtMost(4.0), Bound::AtMost(1.0))
 }
 
 /// The highest of a figure over the unary works.

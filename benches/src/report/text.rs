@@ -2,31 +2,32 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 
-use crate::ladder::{Cell, Results, Sample, Spread};
+use crate::ladder::{Cell, Results, Rounds, Sample, Spread};
 use crate::report::Run;
+use crate::report::format::{dash, number, number_or_dash, spread, table};
+use crate::report::summary;
 use crate::report::targets::Verdict;
 use crate::rungs::RungKind;
-use crate::works::Work;
+use crate::works::{Unit, Work};
 
 const MB: f64 = 1e6;
 
-/// The machine, a table for each work, and the targets.
+/// The machine, a summary, the targets, and a table for each work.
 pub(crate) fn text(run: &Run) -> String {
     let mut out = head(run);
-    for (work, clients) in run.results.rows() {
-        let (_, rate) = work.unit().rate(0.0);
-        let title =
-            if work.is_unary() { format!("{}, {clients} clients", work.title()) } else { work.title() };
-        line(&mut out, &format!("\n### {title}\n\n{}", rows(&run.results, work, clients, rate)));
-    }
+    line(&mut out, &format!("\n### etcd-prism and the others\n\n{}", summary::table(&run.results)));
     line(&mut out, &format!("\n### Targets\n\n{}", verdicts(run)));
+    for (work, clients) in run.results.rows() {
+        let title = match work.is_unary() {
+            true => format!("{}, {clients} clients", work.title()),
+            false => work.title(),
+        };
+        line(&mut out, &format!("\n### {title}\n\n{}", rows(&run.results, work, clients)));
+    }
     if run.results.samples().any(|sample| sample.conflicts > 0) {
-        line(
-            &mut out,
-            "\nSome updates were refused because their object had changed: see `conflicts` in the JSON.",
-        );
+        line(&mut out, "\nSome updates were refused because their object had changed: see the JSON.");
     }
     out
 }
@@ -50,11 +51,11 @@ fn head(run: &Run) -> String {
     let fsync = if run.fsync { "with fsync" } else { "without fsync" };
     let pace =
         run.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("open loop at {rate} requests/s"));
+    let Run { rounds, seconds, warmup, .. } = run;
     line(
         &mut out,
         &format!(
-            "\n{} rounds of {} s after {} s of warm-up, {pace}, etcd {fsync}",
-            run.rounds, run.seconds, run.warmup
+            "\n{rounds} rounds of {seconds} s after {warmup} s of warm-up, {pace}, etcd {fsync}. Medians (min-max)."
         ),
     );
     if let Some([median, most]) = run.others {
@@ -73,12 +74,28 @@ fn head(run: &Run) -> String {
     out
 }
 
-fn rows(results: &Results, work: Work, clients: usize, rate: &str) -> Table {
-    let per = work.unit().per();
-    let mut table = table(&[
+fn rows(results: &Results, work: Work, clients: usize) -> Table {
+    let cells = RungKind::ALL.map(|rung| Cell { work, clients, rung });
+    let measured = cells.into_iter().filter_map(|cell| Some((cell, results.rounds(cell)?)));
+    let mut table = if work.unit() == Unit::Watchers { memory_header() } else { header(work) };
+    for (cell, rounds) in measured {
+        if rounds.samples.is_empty() {
+            let reason = rounds.failures.first().and_then(|text| text.lines().next()).unwrap_or_default();
+            table.add_row([cell.rung.name(), &format!("failed: {reason}")]);
+        } else if work.unit() == Unit::Watchers {
+            table.add_row(memory_row(cell, rounds));
+        } else {
+            table.add_row(row(results, cell, rounds));
+        }
+    }
+    table
+}
+
+fn header(work: Work) -> Table {
+    let ((rate, _), per) = (work.unit().rate(), work.unit().per());
+    table(&[
         "rung",
         rate,
-        "min-max",
         "of direct",
         "p50 ms",
         "p99 ms",
@@ -86,49 +103,63 @@ fn rows(results: &Results, work: Work, clients: usize, rate: &str) -> Table {
         &format!("proxy CPU s/{per}"),
         &format!("etcd CPU s/{per}"),
         "peak RSS MB",
-        "cores: proxy+etcd+load",
-    ]);
-    for rung in RungKind::ALL {
-        let cell = Cell { work, clients, rung };
-        let Some(rounds) = results.rounds(cell) else { continue };
-        if rounds.samples.is_empty() {
-            let reason = rounds.failures.first().map_or("", |text| text.lines().next().unwrap_or_default());
-            table.add_row([rung.name(), &format!("failed: {reason}")]);
-            continue;
-        }
-        let median = |figure: fn(&Sample) -> Option<f64>| results.median(cell, figure);
-        let speed = |sample: &Sample| work.unit().rate(sample.per_second).0;
-        let spread = Spread::of(rounds.samples.iter().map(speed));
-        let direct = Cell { rung: RungKind::Direct, ..cell };
-        let of_direct = results.median(direct, |sample| Some(speed(sample))).zip(spread);
-        let cores = [
-            median(|sample| sample.proxy_cores),
-            median(|sample| Some(sample.etcd_cores)),
-            median(|sample| Some(sample.bench_cores)),
-        ];
-        table.add_row([
-            rung.name().to_owned(),
-            spread.map_or_else(none, |spread| format!("{:.0}", spread.median)),
-            spread.map_or_else(none, |spread| format!("{:.0}-{:.0}", spread.least, spread.most)),
-            of_direct.map_or_else(none, |(direct, spread)| format!("{:.2}", spread.median / direct)),
-            number(median(|sample| sample.p50)),
-            number(median(|sample| sample.p99)),
-            number(median(|sample| sample.p999)),
-            number(median(|sample| sample.proxy_cpu)),
-            number(median(|sample| sample.etcd_cpu)),
-            memory(&rounds.samples),
-            cores.map(|cores| cores.map_or_else(none, |cores| format!("{cores:.2}"))).join(" + "),
-        ]);
-    }
-    table
+        "cores: proxy + etcd + load",
+    ])
+}
+
+fn row(results: &Results, cell: Cell, rounds: &Rounds) -> Vec<String> {
+    let (_, per_rate) = cell.work.unit().rate();
+    let over = |figure: fn(&Sample) -> Option<f64>| Spread::of(rounds.samples.iter().filter_map(figure));
+    let median = |figure| number_or_dash(over(figure).map(|spread| spread.median));
+    let speed = |sample: &Sample| Some(sample.per_second / per_rate);
+    let speeds = Spread::of(rounds.samples.iter().filter_map(speed));
+    let direct =
+        results.median(Cell { rung: RungKind::Direct, ..cell }, speed).filter(|direct| *direct > 0.0);
+    vec![
+        cell.rung.to_string(),
+        spread(speeds),
+        number_or_dash(speeds.zip(direct).map(|(speeds, direct)| speeds.median / direct)),
+        spread(over(|sample| sample.p50)),
+        median(|sample| sample.p99),
+        median(|sample| sample.p999),
+        spread(over(|sample| sample.proxy_cpu)),
+        median(|sample| sample.etcd_cpu),
+        peak(rounds),
+        cores(&rounds.samples),
+    ]
+}
+
+fn memory_header() -> Table {
+    table(&["rung", "RSS before MB", "RSS with watches MB", "KB per watch", "cores: proxy + etcd + load"])
+}
+
+fn memory_row(cell: Cell, rounds: &Rounds) -> Vec<String> {
+    let over =
+        |figure: fn(&Sample) -> Option<f64>| spread(Spread::of(rounds.samples.iter().filter_map(figure)));
+    vec![
+        cell.rung.to_string(),
+        over(|sample| sample.memory_before.map(|bytes| bytes as f64 / MB)),
+        over(|sample| sample.memory.map(|bytes| bytes as f64 / MB)),
+        over(|sample| Some(sample.memory_each()? / 1e3)),
+        cores(&rounds.samples),
+    ]
 }
 
 /// The highest peak of all rounds.
-fn memory(samples: &[Sample]) -> String {
-    let Some(peak) = samples.iter().filter_map(|sample| sample.peak_memory).max() else { return none() };
+fn peak(rounds: &Rounds) -> String {
+    let Some(peak) = rounds.samples.iter().filter_map(|sample| sample.peak_memory).max() else {
+        return dash();
+    };
     // Where the kernel does not let a peak start again, it is that since the proxy's start.
-    let mark = if samples.iter().all(|sample| sample.peak_is_own) { "" } else { " (since start)" };
-    format!("{:.0}{mark}", peak as f64 / MB)
+    let mark = if rounds.samples.iter().all(|sample| sample.peak_is_own) { "" } else { " (since start)" };
+    format!("{}{mark}", number(peak as f64 / MB))
+}
+
+fn cores(samples: &[Sample]) -> String {
+    let figures: [fn(&Sample) -> Option<f64>; 3] =
+        [|sample| sample.proxy_cores, |sample| Some(sample.etcd_cores), |sample| Some(sample.bench_cores)];
+    let median = |figure| Spread::of(samples.iter().filter_map(figure)).map(|spread| spread.median);
+    figures.map(|figure| number_or_dash(median(figure))).join(" + ")
 }
 
 fn verdicts(run: &Run) -> Table {
@@ -153,29 +184,6 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Missed => "**missed**",
         Verdict::NotMeasured => "",
     }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Three digits are all that a measurement is worth.
-fn number(value: Option<f64>) -> String {
-    match value {
-        None => none(),
-        Some(value) if value >= 100.0 => format!("{value:.0}"),
-        Some(value) if value >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.2}"),
-    }
-}
-
-fn none() -> String {
-    "-".to_owned()
 }
 
 fn line(out: &mut String, text: &str) {

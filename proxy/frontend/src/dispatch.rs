@@ -1,8 +1,8 @@
 //! From a request's path to its handler.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use bytes::Bytes;
 use etcd_prism_upstream::reply;
 use etcd_prism_wire::{Code, Status};
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -14,7 +14,7 @@ use crate::context::{Connection, Context};
 use crate::error::RequestError;
 use crate::gateway::Worker;
 use crate::kv::{compact, range, stream, write};
-use crate::metrics::Routed;
+use crate::metrics::Account;
 use crate::{lease, lock, metadata, other, respond, unary, watch};
 
 /// Every method that is served, by its path. Requests are counted by their place here.
@@ -95,28 +95,27 @@ pub async fn handle(
     if head.method != Method::POST || !is_grpc(&head.headers) {
         return respond::http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain", "gRPC only on HTTP/2\n");
     }
-    let started = Instant::now();
     let path = head.uri.path();
     let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);
     let gateway = worker.gateway.clone();
     let span = gateway.tracer.start(&mut head.headers, METHODS[method]);
+    let mut account = gateway.metrics.start(method);
     let cx = Context { worker, connection, headers: Arc::new(head.headers) };
-    let mut routed = Routed::None;
     let response = if METHODS[method] == UNKNOWN {
         respond::status(&other::unknown(path))
     } else if metadata::has_valid_version(&cx.headers) {
-        serve(&cx, METHODS[method], body, &mut routed).await.unwrap_or_else(|e| respond::status(&e.status()))
+        serve(&cx, METHODS[method], body, &mut account).await.unwrap_or_else(|e| respond::status(&e.status()))
     } else {
         let text = "etcdserver: invalid client api version";
         respond::status(&Status::new(Code::InvalidArgument, text))
     };
     let code = code_of(&response);
-    gateway.metrics.request(routed, method, code, started);
-    span.finish(gateway.metrics.route(routed), code);
+    span.finish(gateway.metrics.route(account.routed), code);
+    account.finish(code, reply_bytes(&response));
     response
 }
 
-async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Routed) -> Reply {
+async fn serve(cx: &Context, path: &'static str, body: Incoming, account: &mut Account<'_>) -> Reply {
     let max = cx.gateway().limits().max_message_bytes;
     // Streams of requests read their body themselves.
     match path {
@@ -126,6 +125,8 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Ro
         _ => {}
     }
     let request = unary::read(body, max).await?;
+    account.request_bytes = request.frame.len();
+    let routed = &mut account.routed;
     match path {
         "/etcdserverpb.KV/Range" => range::handle(cx, request, routed).await,
         "/etcdserverpb.KV/RangeStream" => stream::handle(cx, request, routed).await,
@@ -141,6 +142,15 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, routed: &mut Ro
             lock::handle(cx, path, request, routed).await
         }
         _ => other::handle(cx, path, request).await,
+    }
+}
+
+/// Bytes of a reply's message, as far as they are known when it starts: not those of streams.
+fn reply_bytes(response: &Response<ResponseBody>) -> usize {
+    match response.body() {
+        ResponseBody::Ready { data, .. } => data.as_ref().map_or(0, Bytes::len),
+        ResponseBody::Forward(forward) => forward.head.as_ref().map_or(0, Bytes::len) + forward.left,
+        _ => 0,
     }
 }
 

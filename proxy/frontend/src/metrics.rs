@@ -32,9 +32,12 @@ impl Routed {
     }
 }
 
+#[derive(Default)]
 struct Method {
     codes: [OnceLock<Counter>; CODES],
     seconds: OnceLock<Histogram>,
+    request_bytes: OnceLock<Counter>,
+    reply_bytes: OnceLock<Counter>,
 }
 
 /// The handles of all request metrics.
@@ -64,8 +67,7 @@ impl Metrics {
     pub fn new(keyspace: &Keyspace, methods: &'static [&'static str]) -> Self {
         let mut routes = vec![NO_ROUTE.to_owned(), SPANNING.to_owned()];
         routes.extend(keyspace.routes().map(|(_, r)| r.name.clone()));
-        let method = |_: &&str| Method { codes: Default::default(), seconds: OnceLock::new() };
-        let handles = routes.iter().map(|_| methods.iter().map(method).collect()).collect();
+        let handles = routes.iter().map(|_| methods.iter().map(|_| Method::default()).collect()).collect();
         Self {
             routes,
             methods,
@@ -85,21 +87,55 @@ impl Metrics {
         self.routes.get(index(routed)).map_or(NO_ROUTE, String::as_str)
     }
 
-    /// Counts a request that ended with `code`.
-    pub fn request(&self, routed: Routed, method: usize, code: Code, started: Instant) {
-        let route = index(routed);
-        let Some(handle) = self.handles.get(route).and_then(|m| m.get(method)) else { return };
-        let labels = || [("route", self.routes[route].clone()), ("method", self.methods[method].to_owned())];
+    /// Starts to account for a request, in flight from here on.
+    pub fn start(&self, method: usize) -> Account<'_> {
+        self.in_flight.increment(1.0);
+        Account { metrics: self, method, started: Instant::now(), routed: Routed::None, request_bytes: 0, ended: None }
+    }
+
+    fn count(&self, account: &Account<'_>, code: Code, reply_bytes: usize) {
+        let route = index(account.routed);
+        let Some(handle) = self.handles.get(route).and_then(|m| m.get(account.method)) else { return };
+        let labels = || [("route", self.routes[route].clone()), ("method", self.methods[account.method].to_owned())];
         handle.codes[code as usize]
             .get_or_init(|| {
                 let [route, method] = labels();
                 counter!("etcd_prism_requests_total", &[route, method, ("code", code.name().to_owned())])
             })
             .increment(1);
-        handle
-            .seconds
-            .get_or_init(|| histogram!("etcd_prism_request_duration_seconds", &labels()))
-            .record(started.elapsed().as_secs_f64());
+        let seconds = handle.seconds.get_or_init(|| histogram!("etcd_prism_request_duration_seconds", &labels()));
+        seconds.record(account.started.elapsed().as_secs_f64());
+        let bytes = handle.request_bytes.get_or_init(|| counter!("etcd_prism_request_bytes_total", &labels()));
+        bytes.increment(account.request_bytes as u64);
+        let bytes = handle.reply_bytes.get_or_init(|| counter!("etcd_prism_reply_bytes_total", &labels()));
+        bytes.increment(reply_bytes as u64);
+    }
+}
+
+/// A request that is being served. Dropped before it finished, it counts as cancelled by its client.
+#[derive(Debug)]
+pub struct Account<'m> {
+    metrics: &'m Metrics,
+    method: usize,
+    started: Instant,
+    pub routed: Routed,
+    /// Bytes of the request's frame.
+    pub request_bytes: usize,
+    ended: Option<(Code, usize)>,
+}
+
+impl Account<'_> {
+    /// The request ended with `code`, or its reply has started.
+    pub fn finish(mut self, code: Code, reply_bytes: usize) {
+        self.ended = Some((code, reply_bytes));
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        let (code, reply_bytes) = self.ended.unwrap_or((Code::Canceled, 0));
+        self.metrics.count(self, code, reply_bytes);
+        self.metrics.in_flight.decrement(1.0);
     }
 }
 

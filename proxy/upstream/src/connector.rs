@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use metrics::counter;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -95,7 +96,12 @@ impl Connector {
         let (endpoint, windows) = (self.endpoint.clone(), self.windows);
         let bound = endpoint.connect_timeout;
         let running = tokio::spawn(async move {
-            tokio::time::timeout(bound, connect(&endpoint, windows)).await.map_err(|_| ConnectError::TimedOut(bound))?
+            let outcome = tokio::time::timeout(bound, connect(&endpoint, windows)).await;
+            let outcome = outcome.map_err(|_| ConnectError::TimedOut(bound)).flatten();
+            let result = if outcome.is_ok() { "ok" } else { "failed" };
+            let url = endpoint.endpoint.url.clone();
+            counter!("etcd_prism_upstream_connects_total", "endpoint" => url, "result" => result).increment(1);
+            outcome
         });
         let attempt: Pin<Box<dyn Future<Output = _> + Send>> =
             Box::pin(async move { running.await.unwrap_or_else(|e| Err(ConnectError::Io(Arc::new(e.into())))) });

@@ -64,6 +64,13 @@ impl RevisionMap {
         self.writes.get(&reference).copied().or_else(|| self.headers.get(&reference).map(|(_, high)| *high))
     }
 
+    /// The subject's revision from which on events are the same as from the reference's. A header that a read has shown
+    /// will not do: the subject's may be that of the last event before it.
+    pub(crate) fn translate_start(&self, reference: i64) -> Option<i64> {
+        let write = self.writes.get(&reference).copied();
+        write.or_else(|| self.translate(reference - 1).map(|revision| revision + 1))
+    }
+
     /// The reference's revisions at which this route was written, oldest first.
     pub(crate) fn writes(&self) -> impl DoubleEndedIterator<Item = i64> + '_ {
         self.writes.keys().copied()
@@ -116,5 +123,7 @@ mod tests {
         assert!(map.observe_write(16, 6).is_err(), "a write at a revision that a read has shown before");
         assert_eq!(map.translate(12), Some(4));
         assert_eq!(map.translate(13), None);
+        let starts = [10, 11, 12, 13, 14].map(|start| map.translate_start(start));
+        assert_eq!(starts, [Some(4), Some(5), None, Some(5), None]);
     }
 }

@@ -49,13 +49,16 @@ impl State {
     }
 
     /// The subject's revision for one of the reference's, in the line of `routes` (which share a shard). Numbers that no
-    /// write or read has shown, and that do not follow one, stand for themselves.
+    /// write or read has shown stand for themselves.
     pub(crate) fn translate(&self, routes: &BTreeSet<&'static str>, reference: i64) -> i64 {
-        if reference <= 0 || reference >= FUTURE {
-            return reference;
-        }
-        let find = |revision| routes.iter().find_map(|route| self.revisions(route).translate(revision));
-        find(reference).or_else(|| find(reference - 1).map(|revision| revision + 1)).unwrap_or(reference)
+        let find = || routes.iter().find_map(|route| self.revisions(route).translate(reference));
+        if reference <= 0 || reference >= FUTURE { reference } else { find().unwrap_or(reference) }
+    }
+
+    /// The same for the start revision of a watch.
+    pub(crate) fn translate_start(&self, routes: &BTreeSet<&'static str>, reference: i64) -> i64 {
+        let find = || routes.iter().find_map(|route| self.revisions(route).translate_start(reference));
+        if reference <= 0 || reference >= FUTURE { reference } else { find().unwrap_or(reference) }
     }
 
     /// Two ids for one lease: agreed on from the first time that they are seen together.

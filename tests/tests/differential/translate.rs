@@ -35,7 +35,7 @@ pub(crate) fn for_subject(state: &State, call: &Call) -> Call {
 /// The same watch with the subject's start revision.
 pub(crate) fn watch_for_subject(state: &State, request: &WatchCreateRequest) -> WatchCreateRequest {
     let routes = state.layout.routes_of(&request.key, &request.range_end);
-    WatchCreateRequest { start_revision: state.translate(&routes, request.start_revision), ..request.clone() }
+    WatchCreateRequest { start_revision: state.translate_start(&routes, request.start_revision), ..request.clone() }
 }
 
 struct Translator<'a> {

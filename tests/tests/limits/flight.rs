@@ -9,7 +9,7 @@ use etcd_prism_tests::fake_shard::{FakeCall, empty_range, send};
 use etcd_prism_tests::raw::{RawConnection, frame, request};
 use etcd_prism_tests::request::{get, list, put, watch_prefix};
 use etcd_prism_tests::wait;
-use h2::Reason;
+use h2::{Reason, SendStream};
 use http::HeaderMap;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -33,7 +33,7 @@ fn is_ours(message: &[u8]) -> bool {
 }
 
 /// Never answers our calls and reports what becomes of them. `start` may begin an answer.
-async fn silent(shard: &str, start: fn(&mut FakeCall)) -> (Rig, mpsc::UnboundedReceiver<Seen>) {
+async fn silent(shard: &str, start: fn(&mut FakeCall) -> Option<SendStream<Bytes>>) -> (Rig, mpsc::UnboundedReceiver<Seen>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let rig = Rig::start(shard, |builder| builder, move |mut call: FakeCall| {
         let sender = sender.clone();
@@ -48,8 +48,10 @@ async fn silent(shard: &str, start: fn(&mut FakeCall)) -> (Rig, mpsc::UnboundedR
                 }
                 sender.send(Seen::Arrived(path.clone())).ok();
             }
-            start(&mut call);
-            let reason = call.cancelled().await;
+            let reason = match start(&mut call) {
+                None => call.cancelled().await,
+                Some(mut body) => std::future::poll_fn(|cx| body.poll_reset(cx)).await.expect("a reset"),
+            };
             sender.send(Seen::Cancelled(path, reason)).ok();
         }
     })
@@ -77,7 +79,7 @@ async fn a_cancelled_request_is_cancelled_at_the_shard() {
         (PUT, frame(&put("/registry/pods/ours", "1").encode_to_vec())),
         ("/etcdserverpb.Watch/Watch", create()),
     ];
-    let (rig, mut seen) = silent("request_timeout = \"5m\"", |_| {}).await;
+    let (rig, mut seen) = silent("request_timeout = \"5m\"", |_| None).await;
     for (path, body) in calls {
         for whole_connection in [false, true] {
             let (connection, task) = RawConnection::connect_with(&rig.address(), 1 << 20).await;
@@ -96,13 +98,12 @@ async fn a_cancelled_request_is_cancelled_at_the_shard() {
 /// The same in the middle of an answer that streams through.
 #[tokio::test]
 async fn a_request_cancelled_in_mid_answer_is_cancelled_at_the_shard() {
-    let begin: fn(&mut FakeCall) = |call| {
+    let begin: fn(&mut FakeCall) -> Option<SendStream<Bytes>> = |call| {
         let mut body = call.head(HeaderMap::new());
         // 16 MiB are promised and one is sent.
         send(&mut body, Bytes::from_static(&[0, 1, 0, 0, 0]));
         send(&mut body, vec![b'x'; 1 << 20].into());
-        // The stream stays open: its sender must outlive this call.
-        std::mem::forget(body);
+        Some(body)
     };
     let (rig, mut seen) = silent("request_timeout = \"5m\"", begin).await;
     let connection = rig.connect().await;
@@ -118,7 +119,7 @@ async fn a_request_cancelled_in_mid_answer_is_cancelled_at_the_shard() {
 /// The proxy's own bound has etcd's code and words, and the shard is told that nobody waits any more.
 #[tokio::test]
 async fn the_bound_of_a_shard_is_etcds_timeout() {
-    let (rig, mut seen) = silent("request_timeout = \"300ms\"", |_| {}).await;
+    let (rig, mut seen) = silent("request_timeout = \"300ms\"", |_| None).await;
     let connection = rig.connect().await;
     let leased = etcd_prism_proto::etcdserverpb::PutRequest { lease: 7, ..put("/registry/pods/ours", "1") };
     let calls = [

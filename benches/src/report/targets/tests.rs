@@ -1,7 +1,9 @@
 use super::*;
 use crate::ladder::Sample;
+use crate::works::Call;
 
-const UPDATE: Work = Work::Update { value: 256 };
+const UPDATE: Work = Work::unary(Call::Update, 256);
+const PUT: Work = Work::unary(Call::Put, 256);
 
 fn sample(per_second: f64, p50: f64, proxy_cpu: Option<f64>) -> Sample {
     Sample {
@@ -17,7 +19,8 @@ fn sample(per_second: f64, p50: f64, proxy_cpu: Option<f64>) -> Sample {
         etcd_cores: 0.5,
         bench_cores: 0.5,
         other_cores: 0.0,
-        idle_memory: Some(10 << 20),
+        memory_before: Some(10 << 20),
+        memory: Some(30 << 20),
         peak_memory: Some(50 << 20),
         peak_is_own: true,
     }
@@ -64,14 +67,13 @@ fn the_worst_number_of_clients_counts() {
 
 #[test]
 fn the_worst_throughput_is_the_lowest() {
-    let put = Work::Put { value: 256 };
     let results = results(&[
         (UPDATE, 64, RungKind::Direct, 100.0, 1.0, 0.0),
         (UPDATE, 64, RungKind::Splice, 90.0, 1.0, 1.0),
         (UPDATE, 64, RungKind::Prism, 95.0, 1.0, 1.0),
-        (put, 64, RungKind::Direct, 100.0, 1.0, 0.0),
-        (put, 64, RungKind::Splice, 60.0, 1.0, 1.0),
-        (put, 64, RungKind::Prism, 65.0, 1.0, 1.0),
+        (PUT, 64, RungKind::Direct, 100.0, 1.0, 0.0),
+        (PUT, 64, RungKind::Splice, 60.0, 1.0, 1.0),
+        (PUT, 64, RungKind::Prism, 65.0, 1.0, 1.0),
     ]);
     let found = target(&results, "throughput of direct, 64 clients");
     assert_eq!((found.measured.as_str(), found.place.as_str()), ("0.65", "put-256, 64"));
