@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all soak lint
+.PHONY: help run test test-all soak bench lint
 
 # make run: where the first proxy listens (every other port follows), where the data lives, how many proxies.
 LISTEN ?= 127.0.0.1:2379
@@ -12,6 +12,8 @@ PROXIES ?= 1
 KUBE ?=
 # make soak: how long it runs.
 MINUTES ?= 15
+# make bench: what to measure (etcd-prism-bench ladder --help).
+ARGS ?=
 
 export LISTEN DATA_DIR PROXIES
 
@@ -51,7 +53,12 @@ soak: export ETCD_PRISM_KUBE = $(all_kube)
 soak: ## API servers of both minors at work over four shards (MINUTES=15)
 	@scripts/preflight soak
 	cargo build --profile quick -p etcd-prism -p etcd-prism-tests --bins
-	cargo run --profile quick -p etcd-prism-tests --bin soak -- --minutes "$(MINUTES)"
+	@exec "$${CARGO_TARGET_DIR:-target}/quick/soak" --minutes "$(MINUTES)"
+
+bench: ## etcd-prism against etcd itself, a TCP splice, nginx and etcd grpc-proxy (ARGS="--rounds 1 --works range")
+	cargo build --release -p etcd-prism -p etcd-prism-bench
+	@etcd="$$(scripts/tool etcd)"; \
+	exec "$${CARGO_TARGET_DIR:-target}/release/etcd-prism-bench" ladder --etcd "$$etcd" $(ARGS)
 
 lint: ## formatting, clippy, docs, licences and bans
 	@scripts/preflight lint

@@ -3,10 +3,12 @@
 mod measure;
 mod results;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::signal;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::LadderOptions;
 use crate::error::BenchError;
@@ -18,7 +20,7 @@ use crate::rungs::{RungKind, Stage, Tools};
 use crate::system::machine::Machine;
 use crate::works::Work;
 
-/// Measures, and prints the report; also of what was measured until Ctrl-C.
+/// Measures, and prints the report; when it is stopped early, of what was measured until then.
 pub(crate) async fn run(options: LadderOptions) -> Result<(), BenchError> {
     let machine = Machine::look();
     let tools = Tools::find(&options)?;
@@ -31,15 +33,24 @@ pub(crate) async fn run(options: LadderOptions) -> Result<(), BenchError> {
     let mut results = Results::default();
     let kinds: Vec<RungKind> =
         rungs.iter().filter(|rung| rung.missing.is_none()).map(|rung| rung.kind).collect();
-    let interrupted = tokio::select! {
-        ended = rounds(&options, &tools, &kinds, &mut results) => { ended?; false }
-        stop = signal::ctrl_c() => { stop.map_err(|cause| BenchError::io("wait for Ctrl-C", cause))?; true }
+    let (interrupted, ended) = tokio::select! {
+        ended = rounds(&options, &tools, &kinds, &mut results) => (ended.is_err(), ended),
+        stopped = stop() => (true, stopped.map_err(|cause| BenchError::io("wait for signals", cause))),
     };
     let run = Run::new(machine, &options, rungs, interrupted, results);
     print!("{}", report::text(&run));
-    match &options.json {
-        Some(path) => write(path, &serde_json::to_string_pretty(&run)?),
-        None => Ok(()),
+    if let Some(path) = &options.json {
+        write(path, &serde_json::to_string_pretty(&run)?)?;
+    }
+    ended
+}
+
+/// Resolves when somebody wants this process to end.
+async fn stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        stopped = ctrl_c() => stopped,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

@@ -8,7 +8,8 @@ const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,opentelemetry=warn,rustl
 
 /// Starts logging. `RUST_LOG` overrides the configured level.
 pub(crate) fn start(log: &Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{},{QUIET}", log.level.as_str())));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{},{QUIET}", log.level.as_str())));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => logger.init(),

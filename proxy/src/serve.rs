@@ -81,8 +81,14 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(server::run(listener, gateway.clone(), options));
     let hangup = signal(SignalKind::hangup())?;
     tracing::info!(client = %config.listen.client, admin = %config.listen.admin, "serving");
-    let reloader =
-        reload::Reloader { path: path.to_owned(), config, gateway: gateway.clone(), max_connections, tls, stop: stop.clone() };
+    let reloader = reload::Reloader {
+        path: path.to_owned(),
+        config,
+        gateway: gateway.clone(),
+        max_connections,
+        tls,
+        stop: stop.clone(),
+    };
     tokio::spawn(reloader.run(hangup));
     wait_for_stop().await?;
     tracing::info!("draining");
@@ -107,7 +113,9 @@ fn keyspace(config: &Config) -> anyhow::Result<Keyspace> {
             Ok(RouteSpec {
                 name: route.name.clone(),
                 prefixes: route.prefixes.iter().map(|p| p.clone().into_bytes()).collect(),
-                shard: ShardId(shard.with_context(|| format!("route {}: no shard {}", route.name, route.shard))? as u16),
+                shard: ShardId(
+                    shard.with_context(|| format!("route {}: no shard {}", route.name, route.shard))? as u16,
+                ),
             })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -129,7 +137,10 @@ fn start_shards(config: &Config, stop: &CancellationToken) -> anyhow::Result<Vec
     Ok(shards)
 }
 
-fn server_tls(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Arc<ArcSwap<ReloadingServerConfig>>>> {
+fn server_tls(
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Arc<ArcSwap<ReloadingServerConfig>>>> {
     let Some(files) = &config.listen.tls else { return Ok(None) };
     let tls = ReloadingServerConfig::load(files.clone()).context("listen.tls")?;
     tokio::spawn(tls.clone().watch(stop.clone()));
@@ -137,9 +148,9 @@ fn server_tls(config: &Config, stop: &CancellationToken) -> anyhow::Result<Optio
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: change {key} in the configuration file, or free the port"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: change {key} in the configuration file, or free the port")
+    })
 }
 
 async fn wait_for_stop() -> anyhow::Result<()> {

@@ -79,7 +79,14 @@ impl EtcdBuilder {
         cluster
     }
 
-    fn arguments(&self, name: &str, client: &Port, peer: &Port, initial: &str, scratch: &Scratch) -> Vec<String> {
+    fn arguments(
+        &self,
+        name: &str,
+        client: &Port,
+        peer: &Port,
+        initial: &str,
+        scratch: &Scratch,
+    ) -> Vec<String> {
         // One member never has to wait for another, so it may elect itself at once.
         let (heartbeat, election) = if self.members == 1 { (20, 100) } else { (50, 500) };
         let mut args = vec![

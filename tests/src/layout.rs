@@ -82,7 +82,12 @@ impl Layout {
         let borders = self.routes.iter().flat_map(|route| &route.prefixes).flat_map(|prefix| {
             let bare = prefix.trim_end_matches('/').as_bytes();
             let after_bare = [bare, b"\0"].concat();
-            [Bytes::from_static(bare), after_bare.into(), Bytes::from_static(prefix.as_bytes()), prefix_end(prefix.as_bytes())]
+            [
+                Bytes::from_static(bare),
+                after_bare.into(),
+                Bytes::from_static(prefix.as_bytes()),
+                prefix_end(prefix.as_bytes()),
+            ]
         });
         let mut routes: BTreeSet<_> = borders
             .filter(|border| key < &border[..] && &border[..] < end)

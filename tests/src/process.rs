@@ -38,7 +38,8 @@ impl Process {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&spec.program).args(&spec.args);
         // etcd and etcdctl take flags from the environment, also those that were meant for others.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD"))
+        {
             command.env_remove(name);
         }
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));

@@ -50,7 +50,15 @@ pub struct ProxyBuilder {
 impl ProxyBuilder {
     pub fn new(name: &str, layout: Layout) -> Self {
         let name = name.to_owned();
-        Self { name, layout, shards: Vec::new(), tls: None, listen: String::new(), extra: String::new(), arguments: Vec::new() }
+        Self {
+            name,
+            layout,
+            shards: Vec::new(),
+            tls: None,
+            listen: String::new(),
+            extra: String::new(),
+            arguments: Vec::new(),
+        }
     }
 
     pub fn shard(mut self, name: &str, endpoints: Vec<String>) -> Self {
@@ -124,17 +132,20 @@ impl ProxyBuilder {
             self.listen,
         );
         if let Some(tls) = &self.tls {
-            write!(text, "\n[listen.tls]\ncert = {:?}\nkey = {:?}\n", tls.cert, tls.key).expect("write to a string");
+            write!(text, "\n[listen.tls]\ncert = {:?}\nkey = {:?}\n", tls.cert, tls.key)
+                .expect("write to a string");
             if let Some(ca) = &tls.client_ca {
                 writeln!(text, "client_ca = {ca:?}").expect("write to a string");
             }
             writeln!(text, "allowed_names = {:?}", tls.allowed_names).expect("write to a string");
         }
         for Shard { name, endpoints, extra } in &self.shards {
-            writeln!(text, "\n[[shard]]\nname = {name:?}\nendpoints = {endpoints:?}\n{extra}").expect("write to a string");
+            writeln!(text, "\n[[shard]]\nname = {name:?}\nendpoints = {endpoints:?}\n{extra}")
+                .expect("write to a string");
         }
         for route in &self.layout.routes {
-            writeln!(text, "\n[[route]]\nname = {:?}\nshard = {:?}", route.name, route.shard).expect("write to a string");
+            writeln!(text, "\n[[route]]\nname = {:?}\nshard = {:?}", route.name, route.shard)
+                .expect("write to a string");
             if !route.prefixes.is_empty() {
                 writeln!(text, "prefixes = {:?}", route.prefixes).expect("write to a string");
             }
@@ -228,9 +239,11 @@ impl Proxy {
 
     /// Resident memory in bytes.
     pub fn rss(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("status of the proxy");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS of the proxy");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        rss_of(self.pid())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Every line of its log so far, over all restarts.
@@ -256,6 +269,13 @@ impl Proxy {
         lines.retain(|line| is_alarming(line) && !expected.iter().any(|pattern| line.contains(pattern)));
         lines
     }
+}
+
+/// Resident memory of a process in bytes.
+pub fn rss_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status of the proxy");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS of the proxy");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
 }
 
 impl Drop for Proxy {

@@ -54,7 +54,10 @@ impl RawConnection {
     }
 
     /// Speaks HTTP/2 over `stream`.
-    pub async fn over<S>(stream: S, window: u32) -> Result<(Self, JoinHandle<Result<(), h2::Error>>), h2::Error>
+    pub async fn over<S>(
+        stream: S,
+        window: u32,
+    ) -> Result<(Self, JoinHandle<Result<(), h2::Error>>), h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -116,7 +119,15 @@ impl RawStream {
 
     /// Waits for the head of the answer and leaves its body unread.
     pub async fn head(self) -> Result<(HeaderMap, RecvStream, SendStream<Bytes>), h2::Error> {
-        let response = timeout(DEADLINE, self.response).await.expect("the head of an answer")?;
+        self.head_within(DEADLINE).await
+    }
+
+    /// The same. Panics after `limit`.
+    pub async fn head_within(
+        self,
+        limit: Duration,
+    ) -> Result<(HeaderMap, RecvStream, SendStream<Bytes>), h2::Error> {
+        let response = timeout(limit, self.response).await.expect("the head of an answer")?;
         let (head, body) = response.into_parts();
         Ok((head.headers, body, self.sender))
     }
@@ -168,7 +179,8 @@ impl Answer {
     pub fn status(&self) -> Option<(u32, String)> {
         let held = [self.trailers.as_ref(), Some(&self.headers)];
         let map = held.into_iter().flatten().find(|map| map.contains_key("grpc-status"))?;
-        let text = |name: &str| map.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let text =
+            |name: &str| map.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Some((text("grpc-status")?.parse().ok()?, text("grpc-message").unwrap_or_default()))
     }
 

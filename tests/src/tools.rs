@@ -39,7 +39,11 @@ pub fn etcd_prism() -> PathBuf {
     let ours = std::env::current_exe().expect("path of this executable");
     let paths: Vec<_> = ours.ancestors().skip(1).take(2).map(|folder| folder.join("etcd-prism")).collect();
     let path = paths.iter().find(|path| path.is_file()).unwrap_or(&paths[0]).clone();
-    assert!(path.exists(), "{} is missing: run 'cargo build -p etcd-prism' first, or set ETCD_PRISM_BIN", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run 'cargo build -p etcd-prism' first, or set ETCD_PRISM_BIN",
+        path.display()
+    );
     path
 }
 

@@ -92,7 +92,11 @@ impl WatcherLog {
         self.check_responses(&mut Check { several: true, ..Check::default() }, line)
     }
 
-    fn check_responses<'a>(&self, check: &mut Check<'a>, line: impl Fn(&[u8]) -> &'a str) -> Result<(), String> {
+    fn check_responses<'a>(
+        &self,
+        check: &mut Check<'a>,
+        line: impl Fn(&[u8]) -> &'a str,
+    ) -> Result<(), String> {
         for (index, response) in self.responses.iter().enumerate() {
             self.check_response(check, response, &line)
                 .map_err(|error| format!("response {index} to {:?}: {error}", self.request))?;
@@ -109,9 +113,10 @@ impl WatcherLog {
         if is_progress(response) {
             return self.check_progress(check, header_revision(response));
         }
-        require(check.fragment.is_none_or(|id| id == response.watch_id && !response.events.is_empty()), || {
-            "something came between two fragments".to_owned()
-        })?;
+        require(
+            check.fragment.is_none_or(|id| id == response.watch_id && !response.events.is_empty()),
+            || "something came between two fragments".to_owned(),
+        )?;
         for event in &response.events {
             check.event(event, line(key(event)))?;
             require(wants(&self.request, event), || format!("an event that was not asked for: {event:?}"))?;
@@ -135,7 +140,9 @@ impl WatcherLog {
         })?;
         if !check.several {
             let last = check.last.entry("").or_default();
-            require(progress >= last.revision, || format!("progress {progress} after an event at {}", last.revision))?;
+            require(progress >= last.revision, || {
+                format!("progress {progress} after an event at {}", last.revision)
+            })?;
             *last = Last { revision: progress, ..Last::default() };
         }
         Ok(())
@@ -219,7 +226,8 @@ fn consistent(event: &Event) -> Result<(), String> {
             kv.create_revision < kv.mod_revision && kv.version > 1 && previous.is_none_or(follows)
         }
     };
-    let precedes = previous.is_none_or(|before| before.key == kv.key && before.mod_revision < kv.mod_revision);
+    let precedes =
+        previous.is_none_or(|before| before.key == kv.key && before.mod_revision < kv.mod_revision);
     require(holds && precedes, || format!("an event that contradicts itself: {event:?}"))
 }
 

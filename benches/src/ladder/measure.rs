@@ -34,16 +34,18 @@ pub(crate) async fn measure(
     stage.etcd.check()?;
     let (etcd, proxy) = (stage.etcd.pid(), rung.proxy.as_ref().map(|proxy| proxy.pid()));
     let peak_is_own = proxy.is_some_and(|pid| procfs::reset_peak(pid).is_ok());
+    let memory_before = proxy.map(procfs::memory).transpose()?;
     let mut team = load::start(order).await?;
     team.ready().await?;
     sleep(options.warmup).await;
     let (start, before) = (Instant::now(), cpu(proxy, etcd)?);
     team.open();
-    sleep(options.seconds).await;
-    team.close();
+    sleep(options.seconds * order.work.stretch()).await;
     let (elapsed, after) = (start.elapsed(), cpu(proxy, etcd)?);
-    let tally = team.results().await?;
+    // Before the clients leave, and what they hold is let go.
     let memory = proxy.map(procfs::memory).transpose()?;
+    team.close();
+    let tally = team.results().await?;
 
     let unit = order.work.unit().size();
     let per_unit = |before: Duration, after: Duration| {
@@ -69,7 +71,8 @@ pub(crate) async fn measure(
         etcd_cores: share(etcd_used),
         bench_cores: share(bench_used),
         other_cores: share(machine_used.saturating_sub(ours)),
-        idle_memory: proxy.map(|_| rung.idle_memory),
+        memory_before: memory_before.map(|memory| memory.now),
+        memory: memory.map(|memory| memory.now),
         peak_memory: memory.map(|memory| memory.peak),
         peak_is_own,
     })

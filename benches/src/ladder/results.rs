@@ -37,8 +37,9 @@ pub(crate) struct Sample {
     pub(crate) bench_cores: f64,
     /// Everything else on this machine.
     pub(crate) other_cores: f64,
-    /// Resident memory of the proxy before any load, and at its peak, in bytes.
-    pub(crate) idle_memory: Option<u64>,
+    /// Resident memory of the proxy before the load and at the end of it, and the peak between, in bytes.
+    pub(crate) memory_before: Option<u64>,
+    pub(crate) memory: Option<u64>,
     pub(crate) peak_memory: Option<u64>,
     /// Is the peak that of this measurement, and not that since the proxy's start?
     pub(crate) peak_is_own: bool,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
 use crate::client::connection::{Caller, Connection, Method};
@@ -35,6 +36,8 @@ impl Task for Load {
         for _ in seat.share(self.order.clients) {
             callers.push(Connection::open(self.order.address).await?.caller(Method::Range)?);
         }
+        // The first lists are the slowest, and may take longer than the whole warm-up.
+        try_join_all(callers.iter_mut().map(|caller| caller.read(frame.clone(), drop))).await?;
         seat.ready();
         let mut tasks = JoinSet::new();
         for caller in callers {

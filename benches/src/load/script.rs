@@ -9,7 +9,7 @@ use crate::client::reply::TxnReply;
 use crate::client::request::{self, PREFIX};
 use crate::error::BenchError;
 use crate::load::population;
-use crate::works::{RANGE_KEYS, Work};
+use crate::works::{Call, RANGE_KEYS};
 
 /// How many objects of its own a client updates or puts, in turns.
 const OBJECTS: usize = 8;
@@ -37,28 +37,27 @@ pub(crate) enum Outcome {
 
 impl Script {
     /// Of client number `client` in the run numbered `serial`.
-    pub(crate) fn new(work: Work, client: usize, serial: u32) -> Result<Self, BenchError> {
+    pub(crate) fn new(call: Call, value: usize, client: usize, serial: u32) -> Result<Self, BenchError> {
         let own = |object: usize| Bytes::from(format!("{PREFIX}{client:03}/{object}"));
-        let script = match work {
-            Work::Create { value } => Self::Create {
+        let script = match call {
+            Call::Create => Self::Create {
                 stem: format!("{PREFIX}{serial}/{client:03}/"),
                 value: population::value(value),
                 next: 0,
             },
-            Work::Update { value } => Self::Update {
+            Call::Update => Self::Update {
                 objects: (0..OBJECTS).map(|object| (own(object), 0)).collect(),
                 value: population::value(value),
                 next: 0,
             },
-            Work::Range { .. } => {
+            Call::Range => {
                 // Spread over all keys, and different for each client.
                 let key = |n: usize| population::key((client * READS + n * 97) % RANGE_KEYS);
                 let frames =
                     (0..READS).map(|n| request::frame(&request::get(key(n)))).collect::<Result<_, _>>()?;
                 Self::Fixed { method: Method::Range, frames, next: 0 }
             }
-            Work::Watchers { .. } => Self::Fixed { method: Method::Put, frames: Vec::new(), next: 0 },
-            Work::Put { value } | Work::List { value, .. } | Work::Watch { value } => {
+            Call::Put => {
                 let value = population::value(value);
                 let frame = |object| request::frame(&request::put(own(object), value.clone()));
                 let frames = (0..OBJECTS).map(frame).collect::<Result<_, _>>()?;
@@ -92,6 +91,11 @@ impl Script {
                 request::frame(&request::update(key.clone(), value.clone(), *revision))
             }
         }
+    }
+
+    /// How many requests it takes until the client knows its objects.
+    pub(crate) fn rehearsal(&self) -> usize {
+        if let Self::Update { objects, .. } = self { objects.len() } else { 0 }
     }
 
     /// Takes the reply to the last request.

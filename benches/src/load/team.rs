@@ -14,7 +14,7 @@ use crate::error::BenchError;
 use crate::load::tally::Tally;
 use crate::load::window::Window;
 
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a thread does. Its future stays on that thread.
 pub(crate) trait Task: Send + Sync + 'static {

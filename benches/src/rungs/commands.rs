@@ -94,8 +94,9 @@ fn nginx_config(listen: SocketAddr, etcd: SocketAddr, scratch: &Scratch) -> Stri
         r"daemon off;
 master_process off;
 pid {folder}/nginx.pid;
+worker_rlimit_nofile 32768;
 events {{
-  worker_connections 4096;
+  worker_connections 24576;
 }}
 http {{
   access_log off;

@@ -11,9 +11,9 @@ use crate::client::connection::{Connection, Method};
 use crate::client::request;
 use crate::error::BenchError;
 use crate::rungs::{RungKind, Tools, commands};
+use crate::system::ports;
 use crate::system::process::Process;
 use crate::system::scratch::Scratch;
-use crate::system::{ports, procfs};
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
@@ -36,8 +36,6 @@ pub(crate) struct Rung {
     pub(crate) address: SocketAddr,
     /// The proxy; `None` for the direct way.
     pub(crate) proxy: Option<Process>,
-    /// What the proxy had resident before any load, in bytes.
-    pub(crate) idle_memory: u64,
 }
 
 impl Stage {
@@ -69,14 +67,13 @@ impl Rung {
         scratch: &Scratch,
     ) -> Result<Self, BenchError> {
         let Some(program) = tools.program(kind)? else {
-            return Ok(Self { kind, address: etcd, proxy: None, idle_memory: 0 });
+            return Ok(Self { kind, address: etcd, proxy: None });
         };
         let address = ports::free()?;
         let args = commands::proxy(kind, address, etcd, scratch)?;
         let mut proxy = Process::start(kind.name(), program, &args, scratch.path())?;
         answers(&mut proxy, kind.name(), address).await?;
-        let idle_memory = procfs::memory(proxy.pid())?.now;
-        Ok(Self { kind, address, proxy: Some(proxy), idle_memory })
+        Ok(Self { kind, address, proxy: Some(proxy) })
     }
 }
 

@@ -109,9 +109,7 @@ impl Body for ResponseBody {
             Self::Stream(frames) => frames.poll_recv(cx).map(|f| f.map(Ok)),
             Self::Queue(queue) => queue.poll_frame(cx).map(|f| f.map(Ok)),
             Self::Tonic(body) => Pin::new(body).poll_frame(cx).map_err(|e| BodyError(e.to_string())),
-            Self::Http(body) => {
-                Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {})
-            }
+            Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
         }
     }
 

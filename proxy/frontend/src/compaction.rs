@@ -80,7 +80,8 @@ impl Samples {
             if shard == usize::from(self.home.0) {
                 continue;
             }
-            let sampled = state.samples.iter().rev().filter(|s| s.home < revision).find_map(|s| s.others[shard]);
+            let sampled =
+                state.samples.iter().rev().filter(|s| s.home < revision).find_map(|s| s.others[shard]);
             match sampled {
                 Some(revision) if state.due[shard].is_none_or(|due| due.revision < revision) => {
                     state.due[shard] = Some(Due { revision, physical });
@@ -145,7 +146,10 @@ async fn take_sample(worker: &Worker) {
         if pool.shard().id == home {
             return None;
         }
-        revision(pool).await.map_err(|error| tracing::debug!(shard = %pool.shard().name, %error, "sample")).ok()
+        revision(pool)
+            .await
+            .map_err(|error| tracing::debug!(shard = %pool.shard().name, %error, "sample"))
+            .ok()
     });
     let others = futures_util::future::join_all(reads).await;
     match revision(worker.home()).await {

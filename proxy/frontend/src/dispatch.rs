@@ -93,7 +93,11 @@ pub async fn handle(
     }
     let (mut head, body) = request.into_parts();
     if head.method != Method::POST || !is_grpc(&head.headers) {
-        return respond::http(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain", "gRPC only on HTTP/2\n");
+        return respond::http(
+            http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "text/plain",
+            "gRPC only on HTTP/2\n",
+        );
     }
     let path = head.uri.path();
     let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);
@@ -121,7 +125,9 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, account: &mut A
     match path {
         "/etcdserverpb.Watch/Watch" => return Ok(watch::serve(cx.clone(), body)),
         "/etcdserverpb.Lease/LeaseKeepAlive" => return Ok(lease::keep_alive(cx.clone(), body)),
-        _ if path.starts_with(other::reflection::PACKAGE) => return other::reflection::handle(cx, path, body).await,
+        _ if path.starts_with(other::reflection::PACKAGE) => {
+            return other::reflection::handle(cx, path, body).await;
+        }
         _ => {}
     }
     let request = unary::read(body, max).await?;

@@ -53,7 +53,9 @@ impl RequestError {
     pub fn status(&self) -> Status {
         match self {
             // grpc-go answers these two before any handler runs.
-            Self::Frame(e @ FrameError::TooLarge { .. }) => Status::new(Code::ResourceExhausted, e.to_string()),
+            Self::Frame(e @ FrameError::TooLarge { .. }) => {
+                Status::new(Code::ResourceExhausted, e.to_string())
+            }
             Self::Frame(e) => Status::new(Code::Internal, e.to_string()),
             Self::Malformed(e) => {
                 Status::new(Code::Internal, format!("grpc: error unmarshalling request: proto: {e}"))
@@ -61,7 +63,9 @@ impl RequestError {
             Self::CutOff => Status::new(Code::Internal, "grpc: message cut off"),
             Self::Slow => Status::new(Code::Unavailable, "etcd-prism: the request did not arrive in time"),
             Self::TooLarge => Status::new(Code::InvalidArgument, "etcdserver: request is too large"),
-            Self::TooManyOps => Status::new(Code::InvalidArgument, "etcdserver: too many operations in txn request"),
+            Self::TooManyOps => {
+                Status::new(Code::InvalidArgument, "etcdserver: too many operations in txn request")
+            }
             Self::Spans(text) => Status::new(Code::InvalidArgument, format!("etcd-prism: {text}")),
             Self::Reserved => Status::new(
                 Code::InvalidArgument,

@@ -33,7 +33,10 @@ impl Identity {
             .iter()
             .map(|url| Member {
                 id: id_of(&["member", cluster_name, url]),
-                name: format!("etcd-prism-{}", url.split("://").last().unwrap_or(url).replace(['/', ':'], "-")),
+                name: format!(
+                    "etcd-prism-{}",
+                    url.split("://").last().unwrap_or(url).replace(['/', ':'], "-")
+                ),
                 client_url: url.clone(),
             })
             .collect();

@@ -90,22 +90,32 @@ impl Metrics {
     /// Starts to account for a request, in flight from here on.
     pub fn start(&self, method: usize) -> Account<'_> {
         self.in_flight.increment(1.0);
-        Account { metrics: self, method, started: Instant::now(), routed: Routed::None, request_bytes: 0, ended: None }
+        Account {
+            metrics: self,
+            method,
+            started: Instant::now(),
+            routed: Routed::None,
+            request_bytes: 0,
+            ended: None,
+        }
     }
 
     fn count(&self, account: &Account<'_>, code: Code, reply_bytes: usize) {
         let route = index(account.routed);
         let Some(handle) = self.handles.get(route).and_then(|m| m.get(account.method)) else { return };
-        let labels = || [("route", self.routes[route].clone()), ("method", self.methods[account.method].to_owned())];
+        let labels =
+            || [("route", self.routes[route].clone()), ("method", self.methods[account.method].to_owned())];
         handle.codes[code as usize]
             .get_or_init(|| {
                 let [route, method] = labels();
                 counter!("etcd_prism_requests_total", &[route, method, ("code", code.name().to_owned())])
             })
             .increment(1);
-        let seconds = handle.seconds.get_or_init(|| histogram!("etcd_prism_request_duration_seconds", &labels()));
+        let seconds =
+            handle.seconds.get_or_init(|| histogram!("etcd_prism_request_duration_seconds", &labels()));
         seconds.record(account.started.elapsed().as_secs_f64());
-        let bytes = handle.request_bytes.get_or_init(|| counter!("etcd_prism_request_bytes_total", &labels()));
+        let bytes =
+            handle.request_bytes.get_or_init(|| counter!("etcd_prism_request_bytes_total", &labels()));
         bytes.increment(account.request_bytes as u64);
         let bytes = handle.reply_bytes.get_or_init(|| counter!("etcd_prism_reply_bytes_total", &labels()));
         bytes.increment(reply_bytes as u64);

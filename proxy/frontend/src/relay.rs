@@ -32,7 +32,12 @@ where
     respond::with_body(ResponseBody::Stream(receiver))
 }
 
-async fn run<P>(mut upstream: Reply, shard: &str, patch: &P, sender: &Sender) -> Result<HeaderMap, UpstreamError>
+async fn run<P>(
+    mut upstream: Reply,
+    shard: &str,
+    patch: &P,
+    sender: &Sender,
+) -> Result<HeaderMap, UpstreamError>
 where
     P: Fn(&[u8]) -> Result<Bytes, Malformed>,
 {
@@ -46,7 +51,7 @@ where
             Ok(data) => frames.push(data),
             Err(frame) => return Ok(frame.into_trailers().unwrap_or_default()),
         }
-        while let Some(message) = frames.next().map_err(|e| lost(&e))? {
+        while let Some(message) = frames.next_message().map_err(|e| lost(&e))? {
             let framed = frame::encode(&[&message, &patch(&message).map_err(|e| lost(&e))?]);
             if sender.send(Frame::data(framed)).await.is_err() {
                 return Err(Status::new(Code::Canceled, "client is gone").into());

@@ -64,7 +64,11 @@ pub fn typed<M: prost::Message>(reply: &M) -> Response<ResponseBody> {
 }
 
 /// A reply of bytes over HTTP/1.1.
-pub fn http(code: http::StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<ResponseBody> {
+pub fn http(
+    code: http::StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Http(http_body_util::Full::new(body.into())));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -76,7 +76,9 @@ mod tests {
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
         let tracer = Tracer::new(BoxedTracer::new(Box::new(provider.tracer("test"))));
-        for (parent, spans) in [(None, 0), (Some(SAMPLED.replace("-01", "-00")), 0), (Some(SAMPLED.to_owned()), 1)] {
+        for (parent, spans) in
+            [(None, 0), (Some(SAMPLED.replace("-01", "-00")), 0), (Some(SAMPLED.to_owned()), 1)]
+        {
             let mut headers = HeaderMap::new();
             if let Some(parent) = &parent {
                 headers.insert("traceparent", HeaderValue::try_from(parent).unwrap());

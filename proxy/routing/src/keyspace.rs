@@ -68,7 +68,8 @@ impl Keyspace {
         let mut intervals: Vec<(Box<[u8]>, RouteId)> = Vec::new();
         for start in borders.into_iter().filter(|b| *b < CLIENT_END) {
             // Every key of an elementary interval has the owner of its first key: the longest name that covers it.
-            let owner = owned.iter().filter(|o| &o.start[..] <= start && start < &o.end[..]).max_by_key(|o| o.depth);
+            let owner =
+                owned.iter().filter(|o| &o.start[..] <= start && start < &o.end[..]).max_by_key(|o| o.depth);
             let route = owner.map_or(default, |o| o.route);
             if intervals.last().is_none_or(|(_, last)| *last != route) {
                 intervals.push((start.into(), route));

@@ -92,25 +92,37 @@ mod tests {
             prefixes: prefixes.iter().map(|p| p.as_bytes().to_vec()).collect(),
             shard: ShardId(shard),
         };
-        Keyspace::new(&[spec("a", &["/a/"], 0), spec("b", &["/b/"], 0), spec("c", &["/c/"], 1), spec("rest", &[], 0)])
-            .unwrap()
+        Keyspace::new(&[
+            spec("a", &["/a/"], 0),
+            spec("b", &["/b/"], 0),
+            spec("c", &["/c/"], 1),
+            spec("rest", &[], 0),
+        ])
+        .unwrap()
     }
 
     #[test]
     fn places() {
         let keyspace = keyspace();
-        let one = |route, single_route| Placement::One { shard: ShardId(0), route: RouteId(route), single_route };
+        let one =
+            |route, single_route| Placement::One { shard: ShardId(0), route: RouteId(route), single_route };
         assert_eq!(keyspace.place(KeyRange::new(b"/a/", b"/a0")), one(0, true));
         assert_eq!(keyspace.place(KeyRange::new(b"/a/", b"/b0")), one(0, false));
-        assert_eq!(keyspace.place(KeyRange::new(b"/b/", b"/c0")), Placement::Spans(vec![RouteId(1), RouteId(2), RouteId(3)]));
+        assert_eq!(
+            keyspace.place(KeyRange::new(b"/b/", b"/c0")),
+            Placement::Spans(vec![RouteId(1), RouteId(2), RouteId(3)])
+        );
         assert_eq!(Footprint::default().placement(&keyspace), one(3, true));
     }
 
     #[test]
     fn neighbours_on_one_shard_are_one_segment() {
         let keyspace = keyspace();
-        let shards: Vec<_> =
-            keyspace.segments(KeyRange::new(b"\0", b"\xff")).iter().map(|s| (s.keys.key.to_vec(), s.shard.0)).collect();
+        let shards: Vec<_> = keyspace
+            .segments(KeyRange::new(b"\0", b"\xff"))
+            .iter()
+            .map(|s| (s.keys.key.to_vec(), s.shard.0))
+            .collect();
         assert_eq!(
             shards,
             vec![

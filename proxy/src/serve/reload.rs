@@ -46,7 +46,9 @@ impl Reloader {
             content = now;
             match Config::load(&self.path) {
                 Ok(new) => self.apply(new),
-                Err(error) => tracing::error!("the configuration is not reloaded, the old one stays in force:\n{error}"),
+                Err(error) => {
+                    tracing::error!("the configuration is not reloaded, the old one stays in force:\n{error}")
+                }
             }
         }
     }
@@ -78,7 +80,9 @@ impl Reloader {
                     tokio::spawn(loaded.clone().watch(self.stop.clone()));
                     tls.store(loaded);
                 }
-                Err(error) => tracing::error!(%error, "listen.tls is not reloaded, the old files stay in force"),
+                Err(error) => {
+                    tracing::error!(%error, "listen.tls is not reloaded, the old files stay in force")
+                }
             }
         }
         tracing::info!("configuration reloaded");
@@ -110,8 +114,9 @@ pub(super) fn limits(config: &Config) -> Limits {
 /// The parts that differ and cannot change while running.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let names = |c: &Config| c.shards.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
-    let logins =
-        |c: &Config| c.shards.iter().map(|s| (s.username.clone(), s.password_file.clone())).collect::<Vec<_>>();
+    let logins = |c: &Config| {
+        c.shards.iter().map(|s| (s.username.clone(), s.password_file.clone())).collect::<Vec<_>>()
+    };
     let (was, is) = (&old.listen, &new.listen);
     let differs = [
         ("cluster_name", old.cluster_name != new.cluster_name),

@@ -20,7 +20,8 @@ pub(super) async fn check(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Re
         }
     };
     if tokio::time::timeout(PATIENCE, contact).await.is_err() {
-        let missing: Vec<&str> = gateway.shards.iter().filter(|s| s.seen().is_none()).map(|s| &*s.name).collect();
+        let missing: Vec<&str> =
+            gateway.shards.iter().filter(|s| s.seen().is_none()).map(|s| &*s.name).collect();
         tracing::warn!(shards = missing.join(", "), "not reached yet: their routes answer once they are");
     }
     let mut refused = Vec::new();
@@ -30,7 +31,9 @@ pub(super) async fn check(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Re
             let (version, url) = (&seen.status.version, &endpoint.endpoint.url);
             match support(version) {
                 Support::Good => {}
-                Support::Old(reason) => tracing::warn!(shard = %shard.name, url, version, "old version: {reason}"),
+                Support::Old(reason) => {
+                    tracing::warn!(shard = %shard.name, url, version, "old version: {reason}")
+                }
                 Support::Unsupported(reason) if configured.allow_unsupported_version => {
                     tracing::warn!(shard = %shard.name, url, version, "unsupported version, allowed: {reason}");
                 }

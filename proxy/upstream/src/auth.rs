@@ -31,7 +31,8 @@ pub(crate) async fn login(pool: &ShardPool, used: Option<&Arc<HeaderValue>>) -> 
     let password = tokio::fs::read_to_string(&credentials.password_file)
         .await
         .map_err(|e| bad(format!("password file {}: {e}", credentials.password_file.display())))?;
-    let request = AuthenticateRequest { name: credentials.username.clone(), password: password.trim_end().to_owned() };
+    let request =
+        AuthenticateRequest { name: credentials.username.clone(), password: password.trim_end().to_owned() };
     let reply: AuthenticateResponse = rpc::unary_without_token(pool, rpc::AUTHENTICATE, &request).await?;
     let mut token = HeaderValue::try_from(reply.token).map_err(|e| bad(format!("token: {e}")))?;
     token.set_sensitive(true);

@@ -14,7 +14,7 @@ use crate::shard::{Bounds, ShardState};
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
     #[error("shard {0}: {1}")]
-    Tls(String, TlsError),
+    Tls(String, Box<TlsError>),
     #[error("shard {0}: endpoint {1}: {2}")]
     Endpoint(String, String, http::uri::InvalidUri),
 }
@@ -33,7 +33,7 @@ pub fn configure(shard: &Shard) -> Result<Configured, ShardError> {
         None => None,
         Some(files) => {
             let loaded = ReloadingClientConfig::load(files.clone());
-            Some(loaded.map_err(|e| ShardError::Tls(shard.name.clone(), e))?)
+            Some(loaded.map_err(|e| ShardError::Tls(shard.name.clone(), Box::new(e)))?)
         }
     };
     let endpoint = |endpoint: &etcd_prism_config::Endpoint| {

@@ -100,11 +100,14 @@ impl Connector {
             let outcome = outcome.map_err(|_| ConnectError::TimedOut(bound)).flatten();
             let result = if outcome.is_ok() { "ok" } else { "failed" };
             let url = endpoint.endpoint.url.clone();
-            counter!("etcd_prism_upstream_connects_total", "endpoint" => url, "result" => result).increment(1);
+            counter!("etcd_prism_upstream_connects_total", "endpoint" => url, "result" => result)
+                .increment(1);
             outcome
         });
         let attempt: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(async move { running.await.unwrap_or_else(|e| Err(ConnectError::Io(Arc::new(e.into())))) });
+            Box::pin(
+                async move { running.await.unwrap_or_else(|e| Err(ConnectError::Io(Arc::new(e.into())))) },
+            );
         attempt.shared()
     }
 
@@ -113,7 +116,10 @@ impl Connector {
     }
 }
 
-async fn connect(endpoint: &EndpointState, windows: Windows) -> Result<SendRequest<RequestBody>, ConnectError> {
+async fn connect(
+    endpoint: &EndpointState,
+    windows: Windows,
+) -> Result<SendRequest<RequestBody>, ConnectError> {
     let io = |error| ConnectError::Io(Arc::new(error));
     let address = &endpoint.endpoint;
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(io)?;

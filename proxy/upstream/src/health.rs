@@ -53,8 +53,13 @@ pub async fn watch(shard: Arc<ShardState>, cancel: CancellationToken) {
 }
 
 fn probe_pool(shard: &ShardState, endpoint: &Arc<EndpointState>) -> ShardPool {
-    let state =
-        ShardState::new(shard.id, shard.name.clone(), vec![endpoint.clone()], shard.bounds(), shard.credentials.clone());
+    let state = ShardState::new(
+        shard.id,
+        shard.name.clone(),
+        vec![endpoint.clone()],
+        shard.bounds(),
+        shard.credentials.clone(),
+    );
     ShardPool::new(Arc::new(state))
 }
 
@@ -95,4 +100,3 @@ async fn refresh_alarms(pool: &ShardPool) {
         Err(error) => tracing::debug!(shard = %pool.shard().name, %error, "alarms"),
     }
 }
-

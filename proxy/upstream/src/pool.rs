@@ -108,7 +108,10 @@ impl std::fmt::Debug for ReplyHead {
 impl Future for ReplyHead {
     type Output = Result<Reply, UpstreamError>;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
         self.future.as_mut().poll(cx)
     }
 }
@@ -162,7 +165,8 @@ impl ShardPool {
     pub async fn call(&self, call: Call) -> Result<Reply, UpstreamError> {
         let used = self.shard.token.load_full();
         let reply = self.call_with_token(&call).await?;
-        let Some(status) = reply.early_status().filter(|s| self.shard.credentials.is_some() && auth::wants_login(s))
+        let Some(status) =
+            reply.early_status().filter(|s| self.shard.credentials.is_some() && auth::wants_login(s))
         else {
             return Ok(reply);
         };
@@ -194,8 +198,10 @@ impl ShardPool {
         let mut avoid: Option<Arc<EndpointState>> = None;
         loop {
             let mut ready = self.connect(call.class, deadline, avoid.as_ref()).await?;
-            let request = request(&ready.endpoint, &call.path, &metadata, RequestBody::once(call.frame.clone()));
-            let error = match tokio::time::timeout_at(deadline, ready.handle.try_send_request(request)).await {
+            let request =
+                request(&ready.endpoint, &call.path, &metadata, RequestBody::once(call.frame.clone()));
+            let error = match tokio::time::timeout_at(deadline, ready.handle.try_send_request(request)).await
+            {
                 Ok(Ok(response)) => {
                     return Reply::new(shard, response, Places { _stream: ready.guard });
                 }
@@ -273,7 +279,9 @@ impl ShardPool {
                         endpoint.set_healthy(false);
                         reason = format!("{}: {error}", endpoint.endpoint.url);
                     }
-                    Err(_) => return Err(UpstreamError::Unreachable { shard: self.shard.name.clone(), reason }),
+                    Err(_) => {
+                        return Err(UpstreamError::Unreachable { shard: self.shard.name.clone(), reason });
+                    }
                 }
             }
             if tokio::time::timeout_at(deadline, tokio::time::sleep(backoff)).await.is_err() {

@@ -33,7 +33,11 @@ pub struct Places {
 }
 
 impl Reply {
-    pub(crate) fn new(shard: &str, response: Response<Incoming>, places: Places) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(
+        shard: &str,
+        response: Response<Incoming>,
+        places: Places,
+    ) -> Result<Self, UpstreamError> {
         let (head, body) = response.into_parts();
         if head.status != http::StatusCode::OK {
             let reason = format!("HTTP status {}", head.status);
@@ -57,7 +61,8 @@ impl Reply {
         if let Some(status) = self.early_status() {
             return Err(status.into());
         }
-        let bad = |reason: &str| UpstreamError::BadReply { shard: shard.to_owned(), reason: reason.to_owned() };
+        let bad =
+            |reason: &str| UpstreamError::BadReply { shard: shard.to_owned(), reason: reason.to_owned() };
         let mut chunks = Chunks::default();
         let stalled = |_| UpstreamError::TimedOut { shard: shard.to_owned() };
         while let Some(frame) = tokio::time::timeout(STALL, self.body.frame()).await.map_err(stalled)? {
@@ -66,7 +71,8 @@ impl Reply {
                 Ok(data) => {
                     chunks.push(data);
                     if chunks.len() > max + PREFIX_LEN {
-                        let text = format!("grpc: received message larger than max ({} vs. {max})", chunks.len());
+                        let text =
+                            format!("grpc: received message larger than max ({} vs. {max})", chunks.len());
                         return Err(Status::new(Code::ResourceExhausted, text).into());
                     }
                 }
@@ -82,8 +88,10 @@ impl Reply {
                     }
                     let mut reader = FrameReader::new(MAX_REPLY);
                     reader.push(body);
-                    let message = reader.next().map_err(|e| bad(&e.to_string()))?;
-                    return message.filter(|_| reader.is_empty()).ok_or_else(|| bad("not exactly one message"));
+                    let message = reader.next_message().map_err(|e| bad(&e.to_string()))?;
+                    return message
+                        .filter(|_| reader.is_empty())
+                        .ok_or_else(|| bad("not exactly one message"));
                 }
             }
         }

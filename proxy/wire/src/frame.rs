@@ -63,7 +63,7 @@ impl FrameReader {
         Self { chunk: Bytes::new(), partial: BytesMut::new(), max }
     }
 
-    /// Adds a chunk. Call [`next`](Self::next) until it gives `None` before adding another, to keep the bound.
+    /// Adds a chunk. Call [`next_message`](Self::next_message) until it gives `None` before adding another, to keep the bound.
     pub fn push(&mut self, chunk: Bytes) {
         if self.chunk.is_empty() {
             self.chunk = chunk;
@@ -76,7 +76,7 @@ impl FrameReader {
     }
 
     /// The next complete message, or `None` when more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub fn next_message(&mut self) -> Result<Option<Bytes>, FrameError> {
         if self.partial.is_empty() {
             match self.length_at_front(&self.chunk)? {
                 Some(len) if self.chunk.len() >= PREFIX_LEN + len => {
@@ -136,7 +136,7 @@ mod tests {
             while !stream.is_empty() {
                 let n = cuts.next().unwrap_or(7).min(stream.len());
                 reader.push(Bytes::from(stream.drain(..n).collect::<Vec<_>>()));
-                while let Some(message) = reader.next().unwrap() {
+                while let Some(message) = reader.next_message().unwrap() {
                     got.push(message.to_vec());
                 }
             }
@@ -149,9 +149,9 @@ mod tests {
     fn refuses_what_it_must() {
         let mut reader = FrameReader::new(3);
         reader.push(encode(&[b"abcd"]));
-        assert_eq!(reader.next(), Err(FrameError::TooLarge { len: 4, max: 3 }));
+        assert_eq!(reader.next_message(), Err(FrameError::TooLarge { len: 4, max: 3 }));
         let mut reader = FrameReader::new(3);
         reader.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
-        assert_eq!(reader.next(), Err(FrameError::Compressed));
+        assert_eq!(reader.next_message(), Err(FrameError::Compressed));
     }
 }

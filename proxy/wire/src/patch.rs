@@ -116,7 +116,10 @@ pub fn clamp_txn(message: &[u8]) -> Result<Bytes, Malformed> {
 }
 
 fn append_clamp(fields: (u32, u32), body: &[u8], out: &mut BytesMut) -> Result<(), Malformed> {
-    let keys = KeyRange::new(crate::request::bytes_field(body, fields.0)?, crate::request::bytes_field(body, fields.1)?);
+    let keys = KeyRange::new(
+        crate::request::bytes_field(body, fields.0)?,
+        crate::request::bytes_field(body, fields.1)?,
+    );
     out.extend_from_slice(body);
     if let Some(patch) = clamp(fields, keys) {
         out.extend_from_slice(patch.as_slice());

@@ -90,7 +90,11 @@ pub struct Watch<'a> {
 impl Watch<'_> {
     /// By clientv3's rule: nothing but a header with a revision.
     pub fn is_progress(&self) -> bool {
-        self.events == 0 && !self.created && !self.canceled && self.compact_revision == 0 && self.revision != 0
+        self.events == 0
+            && !self.created
+            && !self.canceled
+            && self.compact_revision == 0
+            && self.revision != 0
     }
 }
 

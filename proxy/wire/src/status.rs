@@ -104,7 +104,10 @@ impl Status {
     /// Reads the pair of headers `grpc-status` and `grpc-message`. Whatever cannot be read becomes `Unknown`; this never
     /// fails, because it reads what another server sent.
     pub fn from_headers(status: &[u8], message: &[u8]) -> Status {
-        let code = std::str::from_utf8(status).ok().and_then(|s| s.parse().ok()).map_or(Code::Unknown, Code::from_wire);
+        let code = std::str::from_utf8(status)
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .map_or(Code::Unknown, Code::from_wire);
         Status { code, message: percent_decode(message).into() }
     }
 }
@@ -134,7 +137,8 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        for text in ["etcdserver: mvcc: required revision has been compacted", "100 % für\nalle", "%zz", ""] {
+        for text in ["etcdserver: mvcc: required revision has been compacted", "100 % für\nalle", "%zz", ""]
+        {
             let status = Status::new(Code::OutOfRange, text);
             let back = Status::from_headers(b"11", status.encoded_message().as_bytes());
             assert_eq!(back, status);

@@ -102,7 +102,8 @@ impl Informer {
     /// Starts it; the first list is read when this returns.
     pub async fn start(api: &Api, kind: Kind) -> Result<Self, ApiError> {
         let seen: Arc<Mutex<Seen>> = Arc::default();
-        seen.lock().list(&api.get(&kind.collection()).await?);
+        let first = api.get(&kind.collection()).await?;
+        seen.lock().list(&first);
         let task = tokio::spawn(follow(api.clone(), kind, seen.clone()));
         Ok(Self { kind, seen, task })
     }

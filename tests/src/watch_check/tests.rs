@@ -58,8 +58,14 @@ fn each_broken_promise_is_found() {
         ("a split revision", vec![events(4, &[new("k1", 4)]), events(4, &[new("k2", 4)])]),
         ("an event after its progress", vec![events(5, &[]), events(6, &[new("k1", 5)])]),
         ("progress below an event", vec![events(5, &[new("k1", 5)]), events(4, &[])]),
-        ("an event at the progress after it", vec![events(5, &[new("k1", 4)]), events(5, &[]), events(5, &[new("k2", 5)])]),
-        ("progress between fragments", vec![fragment(4, &[new("k1", 4)]), events(4, &[]), events(4, &[new("k2", 4)])]),
+        (
+            "an event at the progress after it",
+            vec![events(5, &[new("k1", 4)]), events(5, &[]), events(5, &[new("k2", 5)])],
+        ),
+        (
+            "progress between fragments",
+            vec![fragment(4, &[new("k1", 4)]), events(4, &[]), events(4, &[new("k2", 4)])],
+        ),
         ("an event before the start", vec![events(4, &[new("k1", 1)])]),
         ("progress before the start", vec![events(1, &[])]),
         ("an event outside the range", vec![events(4, &[new("x", 4)])]),

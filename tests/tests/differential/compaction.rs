@@ -23,7 +23,9 @@ const COMPACT_KEY: &str = "compact_rev_key";
 impl Run {
     /// Writes `compact_rev_key` as kube-apiserver does, at a revision that a later compaction may name.
     pub(crate) async fn mark(&mut self) -> Result<(), String> {
-        let [Reply::Range(found), _] = self.succeed(&Call::Range(get(COMPACT_KEY))).await? else { unreachable!() };
+        let [Reply::Range(found), _] = self.succeed(&Call::Range(get(COMPACT_KEY))).await? else {
+            unreachable!()
+        };
         let version = found.kvs.first().map_or(0, |kv| kv.version);
         let txn = TxnRequest {
             compare: vec![version_is(COMPACT_KEY, version)],
@@ -48,11 +50,15 @@ impl Run {
     pub(crate) async fn compact_everything(&mut self) -> Result<(), String> {
         const PAUSE: Duration = Duration::from_millis(300);
         let line = |route: &str| self.state.revisions(route);
-        let newest = |route: &str| line(route).writes().next_back().and_then(|revision| line(route).translate(revision));
+        let newest = |route: &str| {
+            line(route).writes().next_back().and_then(|revision| line(route).translate(revision))
+        };
         let routes = self.setup.layout.routes.iter().map(|route| route.name);
         let goals: BTreeMap<_, _> = routes.map(|route| (route, newest(route).unwrap_or(0))).collect();
         let end = Instant::now() + DEADLINE;
-        while let Some((route, goal)) = goals.iter().find(|(route, goal)| self.state.compacted_shard(route) < **goal) {
+        while let Some((route, goal)) =
+            goals.iter().find(|(route, goal)| self.state.compacted_shard(route) < **goal)
+        {
             if Instant::now() > end {
                 let reached = self.state.compacted_shard(route);
                 return Err(format!("route {route} is compacted at {reached} and not at {goal}"));

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use etcd_prism_proto::etcdserverpb::{
-    LeaseTimeToLiveResponse, PutResponse, RangeResponse, RangeStreamResponse, ResponseHeader, ResponseOp, TxnResponse,
-    response_op::Response,
+    LeaseTimeToLiveResponse, PutResponse, RangeResponse, RangeStreamResponse, ResponseHeader, ResponseOp,
+    TxnResponse, response_op::Response,
 };
 use etcd_prism_proto::mvccpb::KeyValue;
 use tonic::Status;
@@ -40,7 +40,9 @@ pub(crate) fn replies(
             same("message", &reference.message(), &subject.message())
         }
         (Ok(_), Err(subject)) => Err(format!("the reference answers, the subject refuses with {subject:?}")),
-        (Err(reference), Ok(_)) => Err(format!("the reference refuses with {reference:?}, the subject answers")),
+        (Err(reference), Ok(_)) => {
+            Err(format!("the reference refuses with {reference:?}, the subject answers"))
+        }
     }
 }
 
@@ -177,7 +179,11 @@ impl Comparison<'_> {
             (Reply::TimeToLive(r), Reply::TimeToLive(s)) => self.time_to_live(r, s),
             (Reply::Leases(r), Reply::Leases(s)) => {
                 self.lease_header(r.header.as_ref(), s.header.as_ref())?;
-                let translated = r.leases.iter().map(|lease| self.state.translate_lease(lease.id)).collect::<BTreeSet<_>>();
+                let translated = r
+                    .leases
+                    .iter()
+                    .map(|lease| self.state.translate_lease(lease.id))
+                    .collect::<BTreeSet<_>>();
                 same("leases", &r.leases.len(), &s.leases.len())?;
                 same("leases", &translated, &s.leases.iter().map(|lease| lease.id).collect())
             }
@@ -185,7 +191,11 @@ impl Comparison<'_> {
         }
     }
 
-    fn header(&mut self, reference: Option<&ResponseHeader>, subject: Option<&ResponseHeader>) -> Result<(), String> {
+    fn header(
+        &mut self,
+        reference: Option<&ResponseHeader>,
+        subject: Option<&ResponseHeader>,
+    ) -> Result<(), String> {
         let (reference, subject) = self.headers(reference, subject)?;
         match self.line {
             Line::Several => Ok(()),

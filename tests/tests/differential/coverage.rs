@@ -39,11 +39,16 @@ impl Coverage {
     }
 
     /// Every count, and those of `options` and `errors` (beginnings of `Code: text`) that are 0.
-    pub(crate) fn report(&self, options: &[&'static str], errors: &[&'static str]) -> (String, Vec<&'static str>) {
+    pub(crate) fn report(
+        &self,
+        options: &[&'static str],
+        errors: &[&'static str],
+    ) -> (String, Vec<&'static str>) {
         let hit = |name: &str| self.errors.keys().any(|text| text.starts_with(name));
         let missing = options.iter().filter(|name| !self.options.contains_key(**name));
         let missing = missing.chain(errors.iter().filter(|name| !hit(name))).copied().collect();
-        let lines = self.options.iter().chain(&self.errors).map(|(name, count)| format!("{count:>8}  {name}\n"));
+        let lines =
+            self.options.iter().chain(&self.errors).map(|(name, count)| format!("{count:>8}  {name}\n"));
         (lines.collect(), missing)
     }
 
@@ -54,28 +59,37 @@ impl Coverage {
             _ => "interval",
         };
         self.option(format!("watch: {interval}"));
-        self.flags("watch", &[
-            ("empty key", request.key.is_empty()),
-            ("start_revision past", request.start_revision > 0 && request.start_revision < FUTURE),
-            ("start_revision compacted", (1..state.compacted).contains(&request.start_revision)),
-            ("start_revision future", request.start_revision >= FUTURE),
-            ("progress_notify", request.progress_notify),
-            ("filter NOPUT", request.filters.contains(&FilterType::Noput.into())),
-            ("filter NODELETE", request.filters.contains(&FilterType::Nodelete.into())),
-            ("prev_kv", request.prev_kv),
-            ("watch_id", request.watch_id != 0),
-            ("fragment", request.fragment),
-            ("spanning", state.layout.routes_of(&request.key, &request.range_end).len() > 1),
-        ]);
+        self.flags(
+            "watch",
+            &[
+                ("empty key", request.key.is_empty()),
+                ("start_revision past", request.start_revision > 0 && request.start_revision < FUTURE),
+                ("start_revision compacted", (1..state.compacted).contains(&request.start_revision)),
+                ("start_revision future", request.start_revision >= FUTURE),
+                ("progress_notify", request.progress_notify),
+                ("filter NOPUT", request.filters.contains(&FilterType::Noput.into())),
+                ("filter NODELETE", request.filters.contains(&FilterType::Nodelete.into())),
+                ("prev_kv", request.prev_kv),
+                ("watch_id", request.watch_id != 0),
+                ("fragment", request.fragment),
+                ("spanning", state.layout.routes_of(&request.key, &request.range_end).len() > 1),
+            ],
+        );
     }
 
     pub(crate) fn watch_response(&mut self, response: &WatchResponse) {
-        self.flags("watch", &[
-            ("events", !response.events.is_empty()),
-            ("fragmented response", response.fragment),
-            ("canceled by compaction", response.compact_revision > 0),
-            ("canceled on request", response.canceled && response.compact_revision == 0 && !response.created),
-        ]);
+        self.flags(
+            "watch",
+            &[
+                ("events", !response.events.is_empty()),
+                ("fragmented response", response.fragment),
+                ("canceled by compaction", response.compact_revision > 0),
+                (
+                    "canceled on request",
+                    response.canceled && response.compact_revision == 0 && !response.created,
+                ),
+            ],
+        );
         if response.created && response.canceled {
             self.error(format!("watch: {}", response.cancel_reason));
         }
@@ -99,11 +113,14 @@ impl Coverage {
             }
             Call::RangeWithBadVersion(_) => {}
             Call::Put(request) => self.put("put", request),
-            Call::Delete(request) => self.flags("delete", &[
-                ("one key", request.range_end.is_empty()),
-                ("interval", !request.range_end.is_empty()),
-                ("prev_kv", request.prev_kv),
-            ]),
+            Call::Delete(request) => self.flags(
+                "delete",
+                &[
+                    ("one key", request.range_end.is_empty()),
+                    ("interval", !request.range_end.is_empty()),
+                    ("prev_kv", request.prev_kv),
+                ],
+            ),
             Call::Txn(request) => self.txn("txn", request),
             Call::Compact(request) => {
                 self.flags("compact", &[("physical", request.physical), ("logical", !request.physical)]);
@@ -113,7 +130,9 @@ impl Coverage {
                 self.flags("lease grant", &[("TTL not positive", request.ttl <= 0)]);
             }
             Call::Revoke(_) => self.option("lease revoke"),
-            Call::KeepAlive(requests) => self.flags("keep alive", &[("several in flight", requests.len() > 1)]),
+            Call::KeepAlive(requests) => {
+                self.flags("keep alive", &[("several in flight", requests.len() > 1)])
+            }
             Call::TimeToLive(request) => {
                 self.flags("time to live", &[("keys", request.keys), ("no keys", !request.keys)]);
             }
@@ -125,21 +144,26 @@ impl Coverage {
         match reply {
             Reply::Range(reply) => self.flags("range", &[("more", reply.more)]),
             Reply::RangeStream(chunks) => self.flags("range stream", &[("several chunks", chunks.len() > 1)]),
-            Reply::Delete(reply) => self.flags("delete", &[
-                ("deleted nothing", reply.deleted == 0),
-                ("deleted several", reply.deleted > 1),
-            ]),
-            Reply::Txn(reply) => self.flags("txn", &[("succeeded", reply.succeeded), ("failed", !reply.succeeded)]),
-            Reply::KeepAlive(answers) => {
-                self.flags("keep alive", &[
-                    ("alive", answers.iter().any(|answer| answer.ttl > 0)),
-                    ("gone", answers.iter().any(|answer| answer.ttl == 0)),
-                ]);
+            Reply::Delete(reply) => self.flags(
+                "delete",
+                &[("deleted nothing", reply.deleted == 0), ("deleted several", reply.deleted > 1)],
+            ),
+            Reply::Txn(reply) => {
+                self.flags("txn", &[("succeeded", reply.succeeded), ("failed", !reply.succeeded)])
             }
-            Reply::TimeToLive(reply) => self.flags("time to live", &[
-                ("gone", reply.ttl == -1),
-                ("with attached keys", !reply.keys.is_empty()),
-            ]),
+            Reply::KeepAlive(answers) => {
+                self.flags(
+                    "keep alive",
+                    &[
+                        ("alive", answers.iter().any(|answer| answer.ttl > 0)),
+                        ("gone", answers.iter().any(|answer| answer.ttl == 0)),
+                    ],
+                );
+            }
+            Reply::TimeToLive(reply) => self.flags(
+                "time to live",
+                &[("gone", reply.ttl == -1), ("with attached keys", !reply.keys.is_empty())],
+            ),
             Reply::Put(reply) => self.flags("put", &[("returned prev_kv", reply.prev_kv.is_some())]),
             Reply::Grant(reply) => {
                 let Call::Grant(request) = call else { return };
@@ -150,34 +174,40 @@ impl Coverage {
     }
 
     fn range(&mut self, method: &str, request: &RangeRequest) {
-        self.flags(method, &[
-            ("one key", request.range_end.is_empty()),
-            ("from key", &request.range_end[..] == b"\0"),
-            ("interval", request.range_end.len() > 1),
-            ("limit", request.limit > 0),
-            ("limit negative", request.limit < 0),
-            ("revision past", request.revision > 0),
-            ("revision negative", request.revision < 0),
-            ("serializable", request.serializable),
-            ("keys_only", request.keys_only),
-            ("count_only", request.count_only),
-            ("min_mod_revision", request.min_mod_revision > 0),
-            ("max_mod_revision", request.max_mod_revision > 0),
-            ("min_create_revision", request.min_create_revision > 0),
-            ("max_create_revision", request.max_create_revision > 0),
-        ]);
+        self.flags(
+            method,
+            &[
+                ("one key", request.range_end.is_empty()),
+                ("from key", &request.range_end[..] == b"\0"),
+                ("interval", request.range_end.len() > 1),
+                ("limit", request.limit > 0),
+                ("limit negative", request.limit < 0),
+                ("revision past", request.revision > 0),
+                ("revision negative", request.revision < 0),
+                ("serializable", request.serializable),
+                ("keys_only", request.keys_only),
+                ("count_only", request.count_only),
+                ("min_mod_revision", request.min_mod_revision > 0),
+                ("max_mod_revision", request.max_mod_revision > 0),
+                ("min_create_revision", request.min_create_revision > 0),
+                ("max_create_revision", request.max_create_revision > 0),
+            ],
+        );
         let (order, target) = (request.sort_order().as_str_name(), request.sort_target().as_str_name());
         self.option(format!("{method}: sort {target} {order}"));
     }
 
     fn put(&mut self, method: &str, request: &PutRequest) {
-        self.flags(method, &[
-            ("lease", request.lease != 0),
-            ("prev_kv", request.prev_kv),
-            ("ignore_value", request.ignore_value),
-            ("ignore_lease", request.ignore_lease),
-            ("empty value", request.value.is_empty()),
-        ]);
+        self.flags(
+            method,
+            &[
+                ("lease", request.lease != 0),
+                ("prev_kv", request.prev_kv),
+                ("ignore_value", request.ignore_value),
+                ("ignore_lease", request.ignore_lease),
+                ("empty value", request.value.is_empty()),
+            ],
+        );
     }
 
     fn txn(&mut self, method: &str, request: &TxnRequest) {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use etcd_prism_proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    range_request::SortOrder, request_op::Request,
+    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, range_request::SortOrder, request_op::Request,
 };
 use etcd_prism_tests::request::{delete, get, mod_revision_is, op, put, txn};
 use rand::Rng;
@@ -40,8 +40,11 @@ impl Generator {
                 Call::Range(RangeRequest { revision, ..get(&key) })
             }
             14 => Call::Put(PutRequest { lease: self.free_lease(), ..put(&key, "a") }),
-            15 => Call::Txn(txn([Request::RequestPut(PutRequest { lease: self.free_lease(), ..put(&key, "a") })])),
-            16 => Call::Grant(LeaseGrantRequest { id: self.free_lease()/*TMP*/, ttl: 9_000_000_001 }),
+            15 => Call::Txn(txn([Request::RequestPut(PutRequest {
+                lease: self.free_lease(),
+                ..put(&key, "a")
+            })])),
+            16 => Call::Grant(LeaseGrantRequest { id: self.free_lease() /*TMP*/, ttl: 9_000_000_001 }),
             17 => Call::Revoke(LeaseRevokeRequest { id: self.free_lease() }),
             18 => match self.lease() {
                 0 => Call::Revoke(LeaseRevokeRequest { id: 0 }),

@@ -84,7 +84,9 @@ impl Fault {
     pub(crate) fn break_reply(self, reply: &mut Result<Reply, Status>) -> bool {
         match (self, &mut *reply) {
             (Self::Code, Err(status)) => *status = Status::new(Code::Aborted, status.message()),
-            (Self::Text, Err(status)) => *status = Status::new(status.code(), format!("{}.", status.message())),
+            (Self::Text, Err(status)) => {
+                *status = Status::new(status.code(), format!("{}.", status.message()))
+            }
             (Self::ErrorSwallowed, Err(_)) => *reply = Ok(Reply::Range(Default::default())),
             (_, Ok(reply)) => return self.break_answer(reply),
             _ => return false,
@@ -105,8 +107,12 @@ impl Fault {
             (Self::KeyLease, Reply::Range(reply)) if reply.kvs.iter().any(|kv| kv.lease != 0) => {
                 reply.kvs.iter_mut().for_each(|kv| kv.lease = 0);
             }
-            (Self::HeaderAhead, Reply::Range(reply)) => reply.header.as_mut().expect("a header").revision += 1,
-            (Self::RevisionReused, Reply::Put(reply)) => reply.header.as_mut().expect("a header").revision -= 1,
+            (Self::HeaderAhead, Reply::Range(reply)) => {
+                reply.header.as_mut().expect("a header").revision += 1
+            }
+            (Self::RevisionReused, Reply::Put(reply)) => {
+                reply.header.as_mut().expect("a header").revision -= 1
+            }
             (Self::ClusterId, Reply::Put(reply)) => reply.header.as_mut().expect("a header").cluster_id = 0,
             (Self::PrevKv, Reply::Put(reply)) if reply.prev_kv.is_some() => reply.prev_kv = None,
             (Self::Deleted, Reply::Delete(reply)) if reply.deleted > 0 => reply.deleted -= 1,
@@ -123,7 +129,9 @@ impl Fault {
 
     /// Breaks what one watcher was sent; false where this fault has nothing to break in it.
     pub(crate) fn break_watch(self, responses: &mut Vec<WatchResponse>) -> bool {
-        let Some(index) = responses.iter().position(|response| self.can_break(response)) else { return false };
+        let Some(index) = responses.iter().position(|response| self.can_break(response)) else {
+            return false;
+        };
         let response = &mut responses[index];
         match self {
             Self::DropEvent => drop(response.events.remove(0)),
@@ -154,11 +162,15 @@ impl Fault {
         match self {
             Self::DropEvent | Self::RepeatEvent => !response.events.is_empty(),
             Self::SwapEvents => response.events.len() > 1,
-            Self::SplitRevision => response.events.len() > 1 && revision(0) == revision(1) && !response.fragment,
-            Self::EventPrevKv => response.events.iter().any(|event| event.prev_kv.is_some()),
-            Self::EventCreate => {
-                response.events.first().and_then(|event| event.kv.as_ref()).is_some_and(|kv| kv.create_revision != 0)
+            Self::SplitRevision => {
+                response.events.len() > 1 && revision(0) == revision(1) && !response.fragment
             }
+            Self::EventPrevKv => response.events.iter().any(|event| event.prev_kv.is_some()),
+            Self::EventCreate => response
+                .events
+                .first()
+                .and_then(|event| event.kv.as_ref())
+                .is_some_and(|kv| kv.create_revision != 0),
             Self::CancelReason => !response.cancel_reason.is_empty(),
             Self::CompactRevision => response.compact_revision != 0,
             _ => false,

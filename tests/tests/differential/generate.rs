@@ -67,7 +67,9 @@ impl Generator {
         let picked = match self.rng.random_range(0..100) {
             0..70 => Some(0),
             70..84 => self.kept_revision(state, route),
-            84..92 => line.headers().rev().take_while(|revision| *revision >= state.compacted).choose(&mut self.rng),
+            84..92 => {
+                line.headers().rev().take_while(|revision| *revision >= state.compacted).choose(&mut self.rng)
+            }
             92..95 => self.compacted_revision(state, route),
             95..98 => Some(FUTURE),
             _ => Some(-1),
@@ -79,7 +81,10 @@ impl Generator {
     pub(crate) fn compacted_revision(&mut self, state: &State, route: &str) -> Option<i64> {
         let (line, limit) = (state.revisions(route), state.compacted_shard(route));
         let is_compacted = |revision: &i64| line.translate(*revision).is_some_and(|subject| subject < limit);
-        line.writes().take_while(|revision| *revision < state.compacted).filter(is_compacted).choose(&mut self.rng)
+        line.writes()
+            .take_while(|revision| *revision < state.compacted)
+            .filter(is_compacted)
+            .choose(&mut self.rng)
     }
 
     /// A revision at which `route` was written and that is not compacted.
@@ -96,7 +101,8 @@ impl Generator {
     pub(crate) fn range(&mut self, state: &State, route: &'static str) -> RangeRequest {
         let mut request = self.plain_range(state, route);
         if self.chance(25) {
-            request.sort_order = [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][self.rng.random_range(0..3)].into();
+            request.sort_order =
+                [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][self.rng.random_range(0..3)].into();
             request.sort_target = self.rng.random_range(SortTarget::Key as i32..=SortTarget::Value as i32);
         }
         for filter in 0..4 {
@@ -223,7 +229,10 @@ impl Generator {
             1 => {
                 let route = self.keys.route(&mut self.rng);
                 let revision = self.write_revision(state, route).max(1);
-                ("range at a revision", Call::Range(RangeRequest { key, range_end, revision, ..Default::default() }))
+                (
+                    "range at a revision",
+                    Call::Range(RangeRequest { key, range_end, revision, ..Default::default() }),
+                )
             }
             2 => ("txn", Call::Txn(self.spanning_txn(false))),
             _ => ("txn", Call::Txn(self.spanning_txn(true))),

@@ -84,7 +84,8 @@ impl Keys {
 
     /// A route's prefix or a namespace below it.
     pub(crate) fn prefix(&self, rng: &mut StdRng, route: &str) -> Bytes {
-        let route = self.layout.routes.iter().find(|known| known.name == route).expect("a route of the layout");
+        let route =
+            self.layout.routes.iter().find(|known| known.name == route).expect("a route of the layout");
         let prefix = route.prefixes.choose(rng).copied().unwrap_or("/registry/configmaps/");
         let namespace = ["", "ns1/", "ns2/"].choose(rng).expect("three choices");
         [prefix, namespace].concat().into()

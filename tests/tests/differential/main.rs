@@ -31,14 +31,16 @@ use etcd_prism_tests::tools::Version;
 use etcd_prism_tests::topology::Topology;
 
 use crate::fault::Fault;
-use crate::required::{ERRORS, OPTIONS, SPANNING_OPTIONS, NEWEST_ERRORS, NEWEST_OPTIONS};
+use crate::required::{ERRORS, NEWEST_ERRORS, NEWEST_OPTIONS, OPTIONS, SPANNING_OPTIONS};
 use crate::run::{Run, Setup};
 
 /// Long enough that everything in `required.rs` comes up.
 const OPERATIONS: u64 = 20_000;
 
 fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
 fn setup(reference: Client, subject: Client, layout: Layout, version: Version) -> Setup {
@@ -62,7 +64,8 @@ async fn must_agree(setup: Setup) {
         errors.extend(NEWEST_ERRORS);
     }
     if setup.layout.shards().len() > 1 {
-        options.extend(SPANNING_OPTIONS.iter().filter(|name| setup.newest || !name.starts_with("range stream")));
+        options
+            .extend(SPANNING_OPTIONS.iter().filter(|name| setup.newest || !name.starts_with("range stream")));
     }
     println!("DIFFERENTIAL_SEED={} DIFFERENTIAL_OPERATIONS={}", setup.seed, setup.operations);
     let is_short = setup.operations < OPERATIONS;

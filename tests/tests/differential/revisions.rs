@@ -24,8 +24,12 @@ impl RevisionMap {
         let above = self.writes.range(reference..).next();
         let read_below = self.headers.range(..reference).next_back();
         let read_above = self.headers.range(reference..).next();
-        require(below.is_none_or(|(_, known)| *known < subject), || not_between("above", reference, subject, below))?;
-        require(above.is_none_or(|(_, known)| subject < *known), || not_between("below", reference, subject, above))?;
+        require(below.is_none_or(|(_, known)| *known < subject), || {
+            not_between("above", reference, subject, below)
+        })?;
+        require(above.is_none_or(|(_, known)| subject < *known), || {
+            not_between("below", reference, subject, above)
+        })?;
         require(read_below.is_none_or(|(_, (_, high))| *high < subject), || {
             not_between("above the header", reference, subject, read_below)
         })?;

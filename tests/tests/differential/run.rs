@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use etcd_prism_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
+    LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
+    RangeRequest,
 };
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::layout::Layout;
@@ -66,7 +67,10 @@ impl Run {
             Ok(()) => Ok(run.coverage),
             Err(error) => {
                 let (seed, recent) = (run.setup.seed, Vec::from(run.recent).join("\n  "));
-                Err(format!("seed {seed}, operation {}: {error}\nthe calls before it:\n  {recent}", run.operations))
+                Err(format!(
+                    "seed {seed}, operation {}: {error}\nthe calls before it:\n  {recent}",
+                    run.operations
+                ))
             }
         }
     }
@@ -165,9 +169,11 @@ impl Run {
             .await;
             // The shards of the subject expire it one by one.
             for key in &keys {
-                wait::until("the lease's keys to go", async || match Call::Range(get(key)).send(client).await {
-                    Ok(Reply::Range(reply)) if reply.kvs.is_empty() => Ok(()),
-                    reply => Err(reply),
+                wait::until("the lease's keys to go", async || {
+                    match Call::Range(get(key)).send(client).await {
+                        Ok(Reply::Range(reply)) if reply.kvs.is_empty() => Ok(()),
+                        reply => Err(reply),
+                    }
                 })
                 .await;
             }
@@ -188,7 +194,9 @@ impl Run {
         self.operations += 1;
         self.coverage.option(format!("refused: {name}"));
         let status = match call.clone().send(&self.setup.subject).await {
-            Ok(reply) => return Err(format!("{} spans shards and is answered with {}", brief(&call), brief(&reply))),
+            Ok(reply) => {
+                return Err(format!("{} spans shards and is answered with {}", brief(&call), brief(&reply)));
+            }
             Err(status) => status,
         };
         if status.code() != Code::InvalidArgument {
@@ -197,7 +205,9 @@ impl Run {
         // The text names the routes, so that whoever sent it knows what to separate.
         let routes = routes_of(&self.state.layout, &call);
         match routes.iter().find(|route| !status.message().contains(**route)) {
-            Some(route) => Err(format!("{}: the refusal does not name route {route}: {status:?}", brief(&call))),
+            Some(route) => {
+                Err(format!("{}: the refusal does not name route {route}: {status:?}", brief(&call)))
+            }
             None => Ok(()),
         }
     }
@@ -205,7 +215,8 @@ impl Run {
 
 /// Removes every key and lease, so that both sides begin alike.
 async fn empty(client: &Client) {
-    let all = client.kv().range(RangeRequest { keys_only: true, ..list_all() }).await.expect("a list of all keys");
+    let all =
+        client.kv().range(RangeRequest { keys_only: true, ..list_all() }).await.expect("a list of all keys");
     for kv in all.into_inner().kvs {
         client.kv().delete_range(delete(&kv.key)).await.expect("a deletion");
     }

@@ -27,7 +27,14 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(layout: Layout) -> Self {
         let lines = layout.shards().into_iter().map(|shard| (shard, RevisionMap::default())).collect();
-        Self { layout, lines, leases: BTreeMap::new(), clusters: [None, None], compacted: 0, compacted_shards: BTreeMap::new() }
+        Self {
+            layout,
+            lines,
+            leases: BTreeMap::new(),
+            clusters: [None, None],
+            compacted: 0,
+            compacted_shards: BTreeMap::new(),
+        }
     }
 
     /// The line of revisions of `route`.
@@ -64,7 +71,11 @@ impl State {
     /// Two ids for one lease: agreed on from the first time that they are seen together.
     pub(crate) fn observe_lease(&mut self, reference: i64, subject: i64) -> Result<(), String> {
         if reference == 0 || subject == 0 {
-            return if reference == subject { Ok(()) } else { Err(format!("lease {reference} became {subject}")) };
+            return if reference == subject {
+                Ok(())
+            } else {
+                Err(format!("lease {reference} became {subject}"))
+            };
         }
         let known = *self.leases.entry(reference).or_insert(subject);
         if known == subject { Ok(()) } else { Err(format!("lease {reference} was {known} and is {subject}")) }
@@ -99,7 +110,9 @@ impl State {
         let kept = self.revisions(route).writes().find(|revision| *revision >= self.compacted);
         let kept = kept.and_then(|revision| self.revisions(route).translate(revision));
         if kept.is_some_and(|kept| kept < subject) {
-            return Err(format!("route {route} is compacted at {subject}, but its revision {kept:?} must be kept"));
+            return Err(format!(
+                "route {route} is compacted at {subject}, but its revision {kept:?} must be kept"
+            ));
         }
         self.compacted_shards.insert(self.layout.shard_of(route), subject);
         Ok(())

@@ -21,7 +21,9 @@ pub(crate) fn routes_of(layout: &Layout, call: &Call) -> BTreeSet<&'static str> 
             if routes.is_empty() { [layout.default_route()].into() } else { routes }
         }
         Call::Compact(_) => [layout.default_route()].into(),
-        Call::Grant(_) | Call::Revoke(_) | Call::KeepAlive(_) | Call::TimeToLive(_) | Call::Leases(_) => BTreeSet::new(),
+        Call::Grant(_) | Call::Revoke(_) | Call::KeepAlive(_) | Call::TimeToLive(_) | Call::Leases(_) => {
+            BTreeSet::new()
+        }
     }
 }
 
@@ -36,7 +38,9 @@ fn add_txn(layout: &Layout, txn: &TxnRequest, routes: &mut BTreeSet<&'static str
     }
     for op in txn.success.iter().chain(&txn.failure) {
         match &op.request {
-            Some(Request::RequestRange(range)) => routes.extend(layout.routes_of(&range.key, &range.range_end)),
+            Some(Request::RequestRange(range)) => {
+                routes.extend(layout.routes_of(&range.key, &range.range_end))
+            }
             Some(Request::RequestPut(put)) => routes.extend([layout.route_of(&put.key)]),
             Some(Request::RequestDeleteRange(delete)) => {
                 routes.extend(layout.routes_of(&delete.key, &delete.range_end));

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use etcd_prism_proto::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest, compare::TargetUnion, request_op::Request,
+    Compare, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest, compare::TargetUnion,
+    request_op::Request,
 };
 
 use crate::call::Call;
@@ -35,7 +36,10 @@ pub(crate) fn for_subject(state: &State, call: &Call) -> Call {
 /// The same watch with the subject's start revision.
 pub(crate) fn watch_for_subject(state: &State, request: &WatchCreateRequest) -> WatchCreateRequest {
     let routes = state.layout.routes_of(&request.key, &request.range_end);
-    WatchCreateRequest { start_revision: state.translate_start(&routes, request.start_revision), ..request.clone() }
+    WatchCreateRequest {
+        start_revision: state.translate_start(&routes, request.start_revision),
+        ..request.clone()
+    }
 }
 
 struct Translator<'a> {
@@ -62,7 +66,9 @@ impl Translator<'_> {
 
     fn compare(&self, compare: &mut Compare) {
         match &mut compare.target_union {
-            Some(TargetUnion::CreateRevision(revision) | TargetUnion::ModRevision(revision)) => self.revision(revision),
+            Some(TargetUnion::CreateRevision(revision) | TargetUnion::ModRevision(revision)) => {
+                self.revision(revision)
+            }
             Some(TargetUnion::Lease(lease)) => *lease = self.state.translate_lease(*lease),
             Some(TargetUnion::Version(_) | TargetUnion::Value(_)) | None => {}
         }

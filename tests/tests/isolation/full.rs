@@ -21,7 +21,9 @@ const ALLOWED: Allowed = Allowed { unharmed: &["get", "list", "delete"], errors:
 #[tokio::test]
 async fn a_full_shard_harms_nobody_else() {
     let _machine = MACHINE.lock().await;
-    let shard = |name: &str| if name == VICTIM { EtcdBuilder::new(name).quota(QUOTA) } else { EtcdBuilder::new(name) };
+    let shard = |name: &str| {
+        if name == VICTIM { EtcdBuilder::new(name).quota(QUOTA) } else { EtcdBuilder::new(name) }
+    };
     let topology = Topology::start_with(Layout::four_shards(), shard, |proxy| proxy).await;
     let direct = topology.shard_client(VICTIM);
     // Room that can be had back later without touching what the trial writes.

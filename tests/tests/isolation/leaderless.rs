@@ -12,7 +12,8 @@ use crate::trial::{Allowed, TIMEOUTS, Trial};
 const VICTIM: &str = "events";
 /// What etcd answers when a proposal finds no leader all the time that it waits.
 const NO_PROPOSAL: (Code, &str) = (Code::DeadlineExceeded, "context deadline exceeded");
-const ERRORS: &[(Code, &str)] = &[TIMEOUTS[0], TIMEOUTS[1], TIMEOUTS[2], TIMEOUTS[3], TIMEOUTS[4], NO_PROPOSAL];
+const ERRORS: &[(Code, &str)] =
+    &[TIMEOUTS[0], TIMEOUTS[1], TIMEOUTS[2], TIMEOUTS[3], TIMEOUTS[4], NO_PROPOSAL];
 const ALLOWED: Allowed = Allowed { unharmed: &[], errors: ERRORS, answers: 12 };
 
 #[tokio::test]

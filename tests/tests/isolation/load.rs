@@ -119,7 +119,10 @@ impl Worker {
     async fn leased(self, number: u64) {
         let request = LeaseGrantRequest { id: 0, ttl: 60 };
         let mut leases = self.client.lease();
-        let Some(lease) = self.samples.time(NO_ROUTE, "lease grant", leases.lease_grant(request)).await else { return };
+        let Some(lease) = self.samples.time(NO_ROUTE, "lease grant", leases.lease_grant(request)).await
+        else {
+            return;
+        };
         let id = lease.into_inner().id;
         let renewal = async {
             let asked = tokio_stream::once(LeaseKeepAliveRequest { id });
@@ -133,7 +136,9 @@ impl Worker {
     }
 
     async fn probes(self, _: u64) {
-        self.samples.time(NO_ROUTE, "status", self.client.maintenance().status(StatusRequest::default())).await;
+        self.samples
+            .time(NO_ROUTE, "status", self.client.maintenance().status(StatusRequest::default()))
+            .await;
         // It lies on the default route, so it counts among that route's requests.
         self.samples.time("rest", "health key", self.client.kv().range(get("/registry/health"))).await;
     }
@@ -142,7 +147,11 @@ impl Worker {
         self.samples.time(CONTROL, "get", self.client.kv().range(get("/registry/health"))).await;
     }
 
-    async fn time<T>(&self, operation: &'static str, call: impl Future<Output = Result<T, Status>>) -> Option<T> {
+    async fn time<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Option<T> {
         self.samples.time(self.route, operation, call).await
     }
 

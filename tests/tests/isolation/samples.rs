@@ -40,7 +40,8 @@ impl Samples {
         call: impl Future<Output = Result<T, Status>>,
     ) -> Option<T> {
         let start = Instant::now();
-        let answer = timeout(HANGS, call).await.unwrap_or_else(|_| Err(Status::cancelled("no answer at all")));
+        let answer =
+            timeout(HANGS, call).await.unwrap_or_else(|_| Err(Status::cancelled("no answer at all")));
         self.note(route, operation, start, answer)
     }
 

@@ -24,7 +24,8 @@ const TIMED_OUT: (Code, &str) = (Code::Unavailable, "etcdserver: request timed o
 #[tokio::test]
 async fn with_every_shard_down_the_proxy_answers() {
     let (scratch, layout) = (Arc::new(Scratch::new()), Layout::four_shards());
-    let ports: BTreeMap<&str, Port> = layout.shards().into_iter().map(|name| (name, Port::reserve())).collect();
+    let ports: BTreeMap<&str, Port> =
+        layout.shards().into_iter().map(|name| (name, Port::reserve())).collect();
     let mut builder = ProxyBuilder::new("proxy", layout.clone());
     for (name, port) in &ports {
         builder = builder.shard(name, vec![port.url()]);
@@ -35,10 +36,14 @@ async fn with_every_shard_down_the_proxy_answers() {
     }
     let client = proxy.client();
     // It is there before any shard is.
-    let members = wait::until("the listener", async || client.cluster().member_list(MemberListRequest::default()).await).await;
+    let members = wait::until("the listener", async || {
+        client.cluster().member_list(MemberListRequest::default()).await
+    })
+    .await;
     assert_eq!(members.into_inner().members.len(), 1);
     // Kubernetes asks for the version once and believes it, so there is no guess.
-    let status = client.maintenance().status(StatusRequest::default()).await.expect_err("no shard was ever seen");
+    let status =
+        client.maintenance().status(StatusRequest::default()).await.expect_err("no shard was ever seen");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let read = client.kv().range(get("/registry/pods/a")).await.expect_err("a read");
     assert_eq!((read.code(), read.message()), TIMED_OUT);
@@ -67,14 +72,20 @@ async fn with_one_shard_down_the_proxy_serves_the_others() {
     }
     let lease = client.lease().lease_grant(LeaseGrantRequest { id: 0, ttl: 60 }).await;
     lease.expect("a lease does not need every shard");
-    let refused = client.kv().range(get(&format!("{}a", prefix_of(DOWN)))).await.expect_err("a read of the shard that is down");
+    let refused = client
+        .kv()
+        .range(get(&format!("{}a", prefix_of(DOWN))))
+        .await
+        .expect_err("a read of the shard that is down");
     assert_eq!((refused.code(), refused.message()), TIMED_OUT);
-    let status = client.maintenance().status(StatusRequest::default()).await.expect_err("a shard was never seen");
+    let status =
+        client.maintenance().status(StatusRequest::default()).await.expect_err("a shard was never seen");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
 
     shards.get_mut(DOWN).expect("the shard").restart().await;
     wait::until("the shard that was down", async || serve(&client, DOWN).await).await;
-    let status = wait::until("Status", async || client.maintenance().status(StatusRequest::default()).await).await;
+    let status =
+        wait::until("Status", async || client.maintenance().status(StatusRequest::default()).await).await;
     assert!(status.into_inner().version.starts_with("3."));
 }
 

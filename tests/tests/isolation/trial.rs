@@ -92,7 +92,8 @@ impl Trial {
         wait::until(&format!("{} to work again", self.victim), async || {
             let samples = self.load.samples.since(mark);
             OPERATIONS.iter().try_for_each(|operation| {
-                let works = |s: &&Sample| s.route == self.victim && s.operation == *operation && s.error.is_none();
+                let works =
+                    |s: &&Sample| s.route == self.victim && s.operation == *operation && s.error.is_none();
                 samples.iter().find(works).map(drop).ok_or(operation)
             })
         })
@@ -121,7 +122,12 @@ impl Trial {
         self.until(when, mark, |samples| missing(samples, ROUTES.into_iter()).map_or(Ok(()), Err)).await
     }
 
-    async fn until(&self, when: &str, mark: usize, is_seen: impl Fn(&[Sample]) -> Result<(), String>) -> Vec<Sample> {
+    async fn until(
+        &self,
+        when: &str,
+        mark: usize,
+        is_seen: impl Fn(&[Sample]) -> Result<(), String>,
+    ) -> Vec<Sample> {
         wait::until_within(FAULT_LIMIT, &format!("all kinds of requests {when}"), async || {
             let samples = self.load.samples.since(mark);
             is_seen(&samples).map(|()| samples)
@@ -139,7 +145,9 @@ fn missing(samples: &[Sample], routes: impl Iterator<Item = &'static str>) -> Op
     let of_routes = routes.flat_map(|route| OPERATIONS.map(|operation| (route, operation)));
     let general = GENERAL.map(|operation| (NO_ROUTE, operation));
     let mut wanted = of_routes.chain(general);
-    wanted.find(|kind| counts.get(kind).is_none_or(|count| *count < EACH)).map(|kind| format!("{kind:?}: {counts:?}"))
+    wanted
+        .find(|kind| counts.get(kind).is_none_or(|count| *count < EACH))
+        .map(|kind| format!("{kind:?}: {counts:?}"))
 }
 
 /// No error and nothing slow outside the route concerned.

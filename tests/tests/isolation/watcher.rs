@@ -86,7 +86,9 @@ impl Watch {
         let start = Instant::now();
         loop {
             self.stream.send_progress_request();
-            let told = |log: &WatcherLog| log.responses.last().is_some_and(|r| is_progress(r) && header_revision(r) >= written);
+            let told = |log: &WatcherLog| {
+                log.responses.last().is_some_and(|r| is_progress(r) && header_revision(r) >= written)
+            };
             let end = Instant::now() + ASKS;
             while !told(&self.log) && Instant::now() < end {
                 self.read(end.saturating_duration_since(Instant::now()), from).await;

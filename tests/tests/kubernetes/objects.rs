@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_prism_proto::etcdserverpb::LeaseTimeToLiveRequest;
 use etcd_prism_tests::etcd::EtcdBuilder;
 use etcd_prism_tests::kube::api::Patch;
 use etcd_prism_tests::kube::apiserver::{ApiServer, ApiServerBuilder};
@@ -30,6 +31,7 @@ async fn objects_of_all_kinds_live_on_their_own_shards() {
         server.define_widgets().await;
         let before = site::revisions(&topology).await;
         create_and_find(&topology, &server).await;
+        events_expire(&topology).await;
         page_by_page(&server).await;
         patch_under_watch(&server).await;
         apply_and_delete(&topology, &server).await;
@@ -68,6 +70,18 @@ async fn create_and_find(topology: &Topology, server: &ApiServer) {
     let definition = "/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.prism.test";
     assert_eq!(contents.shards_with(definition), ["rest"]);
     contents.assert_every_key_at_home(topology);
+}
+
+/// An event is bound to a lease of a bit more than an hour, which its shard has and the proxy knows.
+async fn events_expire(topology: &Topology) {
+    let key = Kind::Event.key(NAMES[0]);
+    let stored = topology.shard_client("events").kv().range(get(&key)).await.expect("an event").into_inner();
+    let request = LeaseTimeToLiveRequest { id: stored.kvs[0].lease, keys: true };
+    for client in [topology.shard_client("events"), topology.client()] {
+        let lease = client.lease().lease_time_to_live(request).await.expect("the time to live").into_inner();
+        assert!(lease.ttl > 3_600 - 120 && lease.ttl <= lease.granted_ttl, "{lease:?}");
+        assert!(lease.keys.contains(&key.clone().into()), "the lease {} does not name {key}", lease.id);
+    }
 }
 
 async fn page_by_page(server: &ApiServer) {

@@ -35,7 +35,11 @@ async fn two_thousand_connections_that_all_work() {
     // They stay open while the others come.
     let connections = clients.join_all().await;
     let grown = topology.proxy.rss().saturating_sub(before);
-    println!("{CONNECTIONS} connections: the proxy grew by {} MiB, {} KiB each", grown >> 20, grown / 1024 / CONNECTIONS as u64);
+    println!(
+        "{CONNECTIONS} connections: the proxy grew by {} MiB, {} KiB each",
+        grown >> 20,
+        grown / 1024 / CONNECTIONS as u64
+    );
     assert!(grown < CONNECTIONS as u64 * EACH, "{grown} bytes");
     let open = || async { metric(&topology.proxy.metrics().await, "connections") };
     assert!(open().await >= CONNECTIONS as f64);
@@ -78,7 +82,9 @@ fn metric(text: &str, name: &str) -> f64 {
 #[tokio::test]
 async fn the_newest_connection_above_the_limit_is_refused() {
     const LIMIT: usize = 10;
-    let change = |proxy: etcd_prism_tests::proxy::ProxyBuilder| proxy.listen_extra(&format!("max_connections = {LIMIT}\n"));
+    let change = |proxy: etcd_prism_tests::proxy::ProxyBuilder| {
+        proxy.listen_extra(&format!("max_connections = {LIMIT}\n"))
+    };
     let layout = etcd_prism_tests::layout::Layout::four_shards();
     let topology = Topology::start_with(layout, etcd_prism_tests::etcd::EtcdBuilder::new, change).await;
     topology.proxy.expect_log("too many are open");
@@ -86,7 +92,8 @@ async fn the_newest_connection_above_the_limit_is_refused() {
     let mut connections = Vec::new();
     wait::until("all places to be taken", async || {
         let connection = RawConnection::connect(&address).await;
-        let answer = connection.call("/etcdserverpb.KV/Range", &get("/registry/pods/a").encode_to_vec()).await;
+        let answer =
+            connection.call("/etcdserverpb.KV/Range", &get("/registry/pods/a").encode_to_vec()).await;
         let refused = answer.error.is_some();
         if refused {
             return Ok(());
@@ -101,7 +108,10 @@ async fn the_newest_connection_above_the_limit_is_refused() {
     }
     connections.pop();
     wait::until("a place to come free", async || {
-        let answer = RawConnection::connect(&address).await.call("/etcdserverpb.KV/Range", &get("/registry/pods/a").encode_to_vec()).await;
+        let answer = RawConnection::connect(&address)
+            .await
+            .call("/etcdserverpb.KV/Range", &get("/registry/pods/a").encode_to_vec())
+            .await;
         if answer.is_ok() { Ok(()) } else { Err(answer) }
     })
     .await;

@@ -19,7 +19,9 @@ const RANGE: &str = "/etcdserverpb.KV/Range";
 async fn rig(drain: &str) -> (Rig, mpsc::UnboundedReceiver<()>, watch::Sender<bool>) {
     let (arrived, arrivals) = mpsc::unbounded_channel();
     let (release, released) = watch::channel(false);
-    let change = |builder: etcd_prism_tests::proxy::ProxyBuilder| builder.listen_extra(&format!("drain_timeout = {drain:?}\n"));
+    let change = |builder: etcd_prism_tests::proxy::ProxyBuilder| {
+        builder.listen_extra(&format!("drain_timeout = {drain:?}\n"))
+    };
     let rig = Rig::start("request_timeout = \"5m\"", change, move |mut call: FakeCall| {
         let (arrived, mut released) = (arrived.clone(), released.clone());
         async move {
@@ -49,8 +51,14 @@ async fn requests_in_flight_finish_and_everything_else_ends() {
     slow.send(frame(&get("/registry/pods/slow").encode_to_vec()), true);
     arrivals.recv().await.expect("the slow request at the shard");
     let mut watch = busy.open(request("/etcdserverpb.Watch/Watch")).await.expect("a stream");
-    let create = etcd_prism_proto::etcdserverpb::WatchCreateRequest { start_revision: 3, ..watch_prefix("/registry/pods/") };
-    watch.send(frame(&WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }.encode_to_vec()), false);
+    let create = etcd_prism_proto::etcdserverpb::WatchCreateRequest {
+        start_revision: 3,
+        ..watch_prefix("/registry/pods/")
+    };
+    watch.send(
+        frame(&WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }.encode_to_vec()),
+        false,
+    );
     let keep_alive = busy.open(request("/etcdserverpb.Lease/LeaseKeepAlive")).await.expect("a stream");
 
     rig.proxy.terminate();

@@ -33,34 +33,44 @@ fn is_ours(message: &[u8]) -> bool {
 }
 
 /// Never answers our calls and reports what becomes of them. `start` may begin an answer.
-async fn silent(shard: &str, start: fn(&mut FakeCall) -> Option<SendStream<Bytes>>) -> (Rig, mpsc::UnboundedReceiver<Seen>) {
+async fn silent(
+    shard: &str,
+    start: fn(&mut FakeCall) -> Option<SendStream<Bytes>>,
+) -> (Rig, mpsc::UnboundedReceiver<Seen>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let rig = Rig::start(shard, |builder| builder, move |mut call: FakeCall| {
-        let sender = sender.clone();
-        async move {
-            let path = call.path().to_owned();
-            if path.ends_with("Watch") {
-                sender.send(Seen::Arrived(path.clone())).ok();
-            } else {
-                let message = call.message().await;
-                if !is_ours(&message) {
-                    return call.reply(&empty_range(5));
+    let rig = Rig::start(
+        shard,
+        |builder| builder,
+        move |mut call: FakeCall| {
+            let sender = sender.clone();
+            async move {
+                let path = call.path().to_owned();
+                if path.ends_with("Watch") {
+                    sender.send(Seen::Arrived(path.clone())).ok();
+                } else {
+                    let message = call.message().await;
+                    if !is_ours(&message) {
+                        return call.reply(&empty_range(5));
+                    }
+                    sender.send(Seen::Arrived(path.clone())).ok();
                 }
-                sender.send(Seen::Arrived(path.clone())).ok();
+                let reason = match start(&mut call) {
+                    None => call.cancelled().await,
+                    Some(mut body) => std::future::poll_fn(|cx| body.poll_reset(cx)).await.expect("a reset"),
+                };
+                sender.send(Seen::Cancelled(path, reason)).ok();
             }
-            let reason = match start(&mut call) {
-                None => call.cancelled().await,
-                Some(mut body) => std::future::poll_fn(|cx| body.poll_reset(cx)).await.expect("a reset"),
-            };
-            sender.send(Seen::Cancelled(path, reason)).ok();
-        }
-    })
+        },
+    )
     .await;
     (rig, receiver)
 }
 
 async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
-    tokio::time::timeout(wait::DEADLINE, seen.recv()).await.expect("the shard sees something").expect("the shard lives")
+    tokio::time::timeout(wait::DEADLINE, seen.recv())
+        .await
+        .expect("the shard sees something")
+        .expect("the shard lives")
 }
 
 fn create() -> Bytes {
@@ -132,7 +142,11 @@ async fn the_bound_of_a_shard_is_etcds_timeout() {
     for (path, message) in calls {
         let answer = connection.call(path, &message).await;
         let status = answer.status();
-        assert_eq!(status.as_ref().map(|(code, text)| (*code, text.as_str())), TIMED_OUT, "{path}: {answer:?}");
+        assert_eq!(
+            status.as_ref().map(|(code, text)| (*code, text.as_str())),
+            TIMED_OUT,
+            "{path}: {answer:?}"
+        );
         assert_eq!(next(&mut seen).await, Seen::Arrived(path.to_owned()));
         assert_eq!(next(&mut seen).await, Seen::Cancelled(path.to_owned(), Reason::CANCEL));
     }
@@ -145,16 +159,20 @@ async fn the_bound_on_requests_in_flight_is_etcds_too_many() {
     const PLACES: usize = 8;
     let arrived = Arc::new(AtomicUsize::new(0));
     let counter = arrived.clone();
-    let rig = Rig::start(&format!("max_in_flight = {PLACES}"), |builder| builder, move |mut call: FakeCall| {
-        let counter = counter.clone();
-        async move {
-            if !is_ours(&call.message().await) {
-                return call.reply(&empty_range(5));
+    let rig = Rig::start(
+        &format!("max_in_flight = {PLACES}"),
+        |builder| builder,
+        move |mut call: FakeCall| {
+            let counter = counter.clone();
+            async move {
+                if !is_ours(&call.message().await) {
+                    return call.reply(&empty_range(5));
+                }
+                counter.fetch_add(1, Ordering::Relaxed);
+                call.cancelled().await;
             }
-            counter.fetch_add(1, Ordering::Relaxed);
-            call.cancelled().await;
-        }
-    })
+        },
+    )
     .await;
     let connection = rig.connect().await;
     let mut waiting = Vec::new();

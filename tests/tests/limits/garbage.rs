@@ -41,8 +41,13 @@ fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// A header block of a gRPC request, uncompressed: literals without indexing.
 fn header_block(path: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    let fields =
-        [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a"), ("content-type", "application/grpc")];
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "a"),
+        ("content-type", "application/grpc"),
+    ];
     for (name, value) in fields {
         out.push(0);
         out.push(name.len() as u8);
@@ -67,12 +72,18 @@ async fn closes_after(address: &str, what: &str, bytes: &[u8]) {
     // The proxy may close before it has read all.
     stream.write_all(bytes).await.ok();
     let mut buffer = vec![0; 64 * 1024];
-    let end = tokio::time::timeout(wait::DEADLINE, async { while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {} });
+    let end = tokio::time::timeout(wait::DEADLINE, async {
+        while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+    });
     end.await.unwrap_or_else(|_| panic!("{what}: the connection stays open"));
 }
 
 async fn works(client: &Client, what: &str) {
-    client.kv().put(put("/registry/pods/a", what)).await.unwrap_or_else(|status| panic!("after {what}: {status}"));
+    client
+        .kv()
+        .put(put("/registry/pods/a", what))
+        .await
+        .unwrap_or_else(|status| panic!("after {what}: {status}"));
 }
 
 #[tokio::test]
@@ -92,16 +103,28 @@ async fn malformed_frames_end_their_connection_only() {
         ("headers on an even stream", opened(&[frame_of(HEADERS, 4, 2, &header_block("/a/b"))])),
         ("headers that cannot be decoded", opened(&[frame_of(HEADERS, 4, 1, &[0xff; 32])])),
         ("a continuation of nothing", opened(&[frame_of(CONTINUATION, 4, 1, b"")])),
-        ("another frame within headers", opened(&[frame_of(HEADERS, 0, 1, &header_block("/a/b")), frame_of(PING, 0, 0, &[0; 8])])),
+        (
+            "another frame within headers",
+            opened(&[frame_of(HEADERS, 0, 1, &header_block("/a/b")), frame_of(PING, 0, 0, &[0; 8])]),
+        ),
         ("settings of a strange size", opened(&[frame_of(SETTINGS, 0, 0, &[0; 5])])),
         ("settings on a stream", opened(&[frame_of(SETTINGS, 0, 1, &[])])),
         ("an impossible window", opened(&[frame_of(SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff])])),
         ("a ping of a strange size", opened(&[frame_of(PING, 0, 0, &[0; 7])])),
         ("a window grown by nothing", opened(&[frame_of(WINDOW_UPDATE, 0, 0, &[0; 4])])),
-        ("a window grown too far", opened(&[frame_of(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]), frame_of(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])])),
+        (
+            "a window grown too far",
+            opened(&[
+                frame_of(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]),
+                frame_of(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]),
+            ]),
+        ),
         ("a promise by a client", opened(&[frame_of(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2])])),
         ("a reset of no stream", opened(&[frame_of(RST_STREAM, 0, 0, &[0; 4])])),
-        ("a stream number that goes back", opened(&[frame_of(HEADERS, 4, 7, &header_block("/a/b")), request])),
+        (
+            "a stream number that goes back",
+            opened(&[frame_of(HEADERS, 4, 7, &header_block("/a/b")), request]),
+        ),
     ];
     for (what, bytes) in &cases {
         closes_after(&address, what, bytes).await;
@@ -126,7 +149,9 @@ async fn random_bytes_do_no_harm() {
             // Frames with sane lengths get further.
             let frames: Vec<Vec<u8>> = bytes
                 .chunks(random.random_range(1..200))
-                .map(|payload| frame_of(random.random_range(0..12), random.random(), random.random_range(0..9), payload))
+                .map(|payload| {
+                    frame_of(random.random_range(0..12), random.random(), random.random_range(0..9), payload)
+                })
                 .collect();
             bytes = opened(&frames);
         }
@@ -170,13 +195,23 @@ async fn floods_cost_little() {
         let (mut reader, mut writer) = TcpStream::connect(&address).await.expect("a connection").into_split();
         // What the proxy answers is read, so that it is the proxy's own doing if it stops.
         let answers = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-        let sent = tokio::time::timeout(wait::DEADLINE, writer.write_all(&bytes)).await.expect("the proxy reads on or hangs up");
+        let sent = tokio::time::timeout(wait::DEADLINE, writer.write_all(&bytes))
+            .await
+            .expect("the proxy reads on or hangs up");
         works(&client, what).await;
         drop(writer);
-        tokio::time::timeout(wait::DEADLINE, answers).await.expect("the connection ends").expect("its reader").ok();
+        tokio::time::timeout(wait::DEADLINE, answers)
+            .await
+            .expect("the connection ends")
+            .expect("its reader")
+            .ok();
         let grown = topology.proxy.rss().saturating_sub(before);
         let end = if sent.is_ok() { "took them" } else { "hung up" };
-        println!("{COUNT} {what} ({} KiB): the proxy {end}, and grew by {} KiB", bytes.len() >> 10, grown >> 10);
+        println!(
+            "{COUNT} {what} ({} KiB): the proxy {end}, and grew by {} KiB",
+            bytes.len() >> 10,
+            grown >> 10
+        );
         assert!(grown < ROOM, "{what}");
     }
 }
@@ -192,7 +227,8 @@ async fn huge_headers_are_refused() {
         let mut huge = request("/etcdserverpb.KV/Range");
         for index in 0..count {
             let name = http::HeaderName::from_bytes(format!("x-{index}").as_bytes()).expect("a header name");
-            huge.headers_mut().insert(name, HeaderValue::from_bytes(&vec![b'h'; one]).expect("a header value"));
+            huge.headers_mut()
+                .insert(name, HeaderValue::from_bytes(&vec![b'h'; one]).expect("a header value"));
         }
         let answer = RawConnection::connect(&address).await.exchange(huge.clone(), body()).await;
         assert!(!answer.is_ok(), "{count} headers of {one} bytes: {answer:?}");
@@ -205,7 +241,8 @@ async fn huge_headers_are_refused() {
     }
     // As large as a client with a long token has them.
     let mut long = request("/etcdserverpb.KV/Range");
-    long.headers_mut().insert("authorization", HeaderValue::from_bytes(&vec![b't'; 16 << 10]).expect("a header value"));
+    long.headers_mut()
+        .insert("authorization", HeaderValue::from_bytes(&vec![b't'; 16 << 10]).expect("a header value"));
     assert!(connection.exchange(long, body()).await.is_ok());
 }
 
@@ -235,7 +272,12 @@ async fn requests_given_up_leave_nothing_behind() {
     let in_flight = |line: &&str| line.contains("in_flight") && !line.starts_with('#');
     wait::until_within(Duration::from_secs(10), "no request in flight", async || {
         let metrics = topology.proxy.metrics().await;
-        let busy: Vec<String> = metrics.lines().filter(in_flight).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect();
+        let busy: Vec<String> = metrics
+            .lines()
+            .filter(in_flight)
+            .filter(|line| !line.ends_with(" 0"))
+            .map(str::to_owned)
+            .collect();
         if busy.is_empty() { Ok(()) } else { Err(busy) }
     })
     .await;

@@ -88,7 +88,8 @@ async fn requests_that_do_not_arrive_are_refused() {
                     std::future::pending::<()>().await;
                 };
                 let response = async {
-                    let response = tokio::time::timeout(BOUND, stream.response).await.expect("an answer in time");
+                    let response =
+                        tokio::time::timeout(BOUND, stream.response).await.expect("an answer in time");
                     response.map(|response| response.headers().get("grpc-status").cloned())
                 };
                 tokio::select! {

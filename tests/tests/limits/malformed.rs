@@ -24,7 +24,9 @@ const REPLIES: &[(&str, Reply)] = &[
     ("an empty status", |call| refuse_with(call, "grpc-status", "")),
     ("headers and nothing else", |call| refuse_with(call, "x-other", "1")),
     ("HTTP 503", |call| http_answer(call, StatusCode::SERVICE_UNAVAILABLE, "text/plain", b"gone")),
-    ("HTTP 200, HTML", |call| http_answer(call, StatusCode::OK, "text/html", b"<html>\n<body>hello</body></html>")),
+    ("HTTP 200, HTML", |call| {
+        http_answer(call, StatusCode::OK, "text/html", b"<html>\n<body>hello</body></html>")
+    }),
     ("a message and no trailers", |call| {
         let mut body = call.head(HeaderMap::new());
         body.send_data(frame(&empty_range(5)), true).ok();
@@ -165,11 +167,14 @@ async fn every_malformed_reply_is_an_error() {
             *told.0.lock() = None;
             // A stream of several messages is well-formed where one is allowed to be a stream.
             let streams = ["RangeStream", "Observe"].iter().any(|name| path.ends_with(name));
-            let fine = streams && ["more than one message", "a second message later", "success without a message"].contains(what);
+            let fine = streams
+                && ["more than one message", "a second message later", "success without a message"]
+                    .contains(what);
             if !fine && !failed(&answer) {
                 wrong.push(format!("{what}: {path}: {:?}, {} bytes", answer.status(), answer.body.len()));
             }
-            let next = connection.call("/etcdserverpb.KV/Range", &get("/registry/pods/b").encode_to_vec()).await;
+            let next =
+                connection.call("/etcdserverpb.KV/Range", &get("/registry/pods/b").encode_to_vec()).await;
             assert!(next.is_ok(), "after {what} to {path}: {next:?}");
         }
     }
@@ -200,10 +205,12 @@ async fn a_watch_survives_a_shard_that_answers_nonsense() {
     let rig = rig(&told).await;
     let connection = rig.connect().await;
     let create = WatchRequest {
-        request_union: Some(RequestUnion::CreateRequest(etcd_prism_proto::etcdserverpb::WatchCreateRequest {
-            start_revision: 3,
-            ..watch_prefix("/registry/pods/")
-        })),
+        request_union: Some(RequestUnion::CreateRequest(
+            etcd_prism_proto::etcdserverpb::WatchCreateRequest {
+                start_revision: 3,
+                ..watch_prefix("/registry/pods/")
+            },
+        )),
     };
     for (what, reply) in REPLIES.iter().chain([&("garbage", GARBAGE)]) {
         *told.0.lock() = Some(*reply);

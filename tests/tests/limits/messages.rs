@@ -95,7 +95,8 @@ async fn the_same_answer_as_etcd() {
         case("three parts", "/a/b/c", ok.clone()),
         case("nothing", "/", ok.clone()),
         case("content type with a codec", RANGE, ok.clone()).header("content-type", "application/grpc+proto"),
-        case("content type with a parameter", RANGE, ok.clone()).header("content-type", "application/grpc;v=1"),
+        case("content type with a parameter", RANGE, ok.clone())
+            .header("content-type", "application/grpc;v=1"),
         case("compressed, no encoding", RANGE, framed(1, len, &read())),
         case("compressed, identity", RANGE, framed(1, len, &read())).header("grpc-encoding", "identity"),
         case("accepts gzip", RANGE, ok.clone()).header("grpc-accept-encoding", "gzip"),
@@ -147,7 +148,8 @@ async fn the_same_code_as_etcd() {
         case("a long deadline", RANGE, ok.clone()).header("grpc-timeout", "123456789S"),
     ];
     let code = |outcome: &Outcome| outcome.status.as_ref().map(|(code, _)| *code);
-    compare(&cases, |etcd, proxy| code(etcd).is_some_and(|code| code != 0) && code(etcd) == code(proxy)).await;
+    compare(&cases, |etcd, proxy| code(etcd).is_some_and(|code| code != 0) && code(etcd) == code(proxy))
+        .await;
 }
 
 /// gRPC's answer to an encoding that a server lacks. etcd knows gzip; the proxy never looks inside compressed frames.
@@ -184,7 +186,8 @@ async fn refused_where_etcd_is_lenient_or_words_it_otherwise() {
         case("GET", RANGE, ok.clone()).method(Method::GET),
     ];
     let refused = |outcome: &Outcome| {
-        outcome.status.as_ref().is_some_and(|(code, _)| *code != 0) || outcome.http.is_some_and(|http| http >= 400)
+        outcome.status.as_ref().is_some_and(|(code, _)| *code != 0)
+            || outcome.http.is_some_and(|http| http >= 400)
     };
     compare(&cases, |_, proxy| refused(proxy) && proxy.reset.is_none()).await;
 }

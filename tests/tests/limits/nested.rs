@@ -49,7 +49,8 @@ async fn bombs_are_refused() {
     for _ in 0..150 {
         wide = [field(2, &field(4, &wide)), vec![0x12, 0x00].repeat(100)].concat();
     }
-    let bombs = [("5,000 deep", nested(5_000)), ("100,000 deep", nested(100_000)), ("wide and deep", frame(&wide))];
+    let bombs =
+        [("5,000 deep", nested(5_000)), ("100,000 deep", nested(100_000)), ("wide and deep", frame(&wide))];
     for (what, bomb) in bombs {
         let [etcd, proxy] = pair.ask(|| request(TXN), &bomb).await;
         println!("{what}, {} bytes: etcd {:?}, proxy {:?}", bomb.len(), etcd.status, proxy.status);

@@ -31,7 +31,8 @@ impl Pair {
 
     /// `127.0.0.1:PORT` of etcd and of the proxy.
     pub(crate) fn addresses(&self) -> [String; 2] {
-        [self.direct.endpoints()[0].clone(), self.topology.proxy.endpoint()].map(|url| url.replace("http://", ""))
+        [self.direct.endpoints()[0].clone(), self.topology.proxy.endpoint()]
+            .map(|url| url.replace("http://", ""))
     }
 
     /// Asks both, each on a connection of its own, and reads to the end: etcd's outcome and the proxy's.
@@ -46,7 +47,8 @@ impl Pair {
 impl Outcome {
     pub(crate) fn of(answer: &Answer) -> Self {
         // Go's protobuf varies the space behind "proto:" on purpose, from build to build.
-        let status = answer.status().map(|(code, text)| (code, text.replace('\u{a0}', " ").replace("%C2%A0", " ")));
+        let status =
+            answer.status().map(|(code, text)| (code, text.replace('\u{a0}', " ").replace("%C2%A0", " ")));
         Self {
             http: answer.http.map(|http| http.as_u16()),
             status,

@@ -49,7 +49,8 @@ async fn rig(seen: &Seen) -> Rig {
             let reply = match path.rsplit('/').next() {
                 Some("Range") => empty_range(5),
                 Some("Put") => PutResponse { header: Some(header(6)), prev_kv: None }.encode_to_vec(),
-                _ => TxnResponse { header: Some(header(7)), succeeded: true, responses: Vec::new() }.encode_to_vec(),
+                _ => TxnResponse { header: Some(header(7)), succeeded: true, responses: Vec::new() }
+                    .encode_to_vec(),
             };
             // The proxy's own questions (its compaction samples) come without a deadline and are not noted.
             if headers.contains_key("grpc-timeout") {

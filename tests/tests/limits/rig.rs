@@ -17,7 +17,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// `answer` gets what the proxy asks; `shard` is TOML for the shard, `listen` changes the rest.
-    pub(crate) async fn start<F, A>(shard: &str, listen: impl FnOnce(ProxyBuilder) -> ProxyBuilder, answer: F) -> Self
+    pub(crate) async fn start<F, A>(
+        shard: &str,
+        listen: impl FnOnce(ProxyBuilder) -> ProxyBuilder,
+        answer: F,
+    ) -> Self
     where
         F: Fn(FakeCall) -> A + Send + Sync + 'static,
         A: Future<Output = ()> + Send + 'static,
@@ -25,7 +29,8 @@ impl Rig {
         let (scratch, layout) = (Arc::new(Scratch::new()), Layout::single());
         let fake = FakeShard::start(answer).await;
         let name = layout.shard_of("rest");
-        let builder = ProxyBuilder::new("proxy", layout).shard(name, vec![fake.endpoint()]).shard_extra(name, shard);
+        let builder =
+            ProxyBuilder::new("proxy", layout).shard(name, vec![fake.endpoint()]).shard_extra(name, shard);
         let proxy = listen(builder).start(&scratch).await;
         Self { proxy, _shard: fake, _scratch: scratch }
     }

@@ -19,19 +19,24 @@ async fn the_largest_request_is_etcds() {
     let pair = Pair::start().await;
     let shapes: [(&str, &str, Make); 4] = [
         ("/etcdserverpb.KV/Put", "a value", |len| value(len).encode_to_vec()),
-        ("/etcdserverpb.KV/Put", "a key", |len| PutRequest { key: vec![b'k'; len].into(), ..Default::default() }.encode_to_vec()),
+        ("/etcdserverpb.KV/Put", "a key", |len| {
+            PutRequest { key: vec![b'k'; len].into(), ..Default::default() }.encode_to_vec()
+        }),
         ("/etcdserverpb.KV/Txn", "a put in a transaction", |len| {
             TxnRequest { success: vec![op(Op::RequestPut(value(len)))], ..Default::default() }.encode_to_vec()
         }),
         ("/etcdserverpb.KV/DeleteRange", "the end of a deletion", |len| {
-            DeleteRangeRequest { key: "a".into(), range_end: vec![b'a'; len].into(), ..Default::default() }.encode_to_vec()
+            DeleteRangeRequest { key: "a".into(), range_end: vec![b'a'; len].into(), ..Default::default() }
+                .encode_to_vec()
         }),
     ];
     for (path, what, make) in shapes {
         let [etcd, proxy] = pair.addresses();
         let (etcd, etcd_refusal) = first_refused(&etcd, path, make).await;
         let (proxy, proxy_refusal) = first_refused(&proxy, path, make).await;
-        println!("{what}: refused from {etcd} bytes on by etcd, from {proxy} on by the proxy, with {proxy_refusal:?}");
+        println!(
+            "{what}: refused from {etcd} bytes on by etcd, from {proxy} on by the proxy, with {proxy_refusal:?}"
+        );
         // The request's id, which etcd counts, is one byte longer or shorter from cluster to cluster.
         assert!(etcd.abs_diff(proxy) <= 1, "{what}");
         assert_eq!(etcd_refusal, proxy_refusal, "{what}");

@@ -47,7 +47,8 @@ async fn a_revision_is_never_split(site: &Site) {
 async fn fragments_come_back_to_back(site: &Site) {
     let client = site.client();
     let mut stream = WatchStream::open(&client);
-    let request = WatchCreateRequest { fragment: true, progress_notify: true, ..watch_prefix(prefix_of("pods")) };
+    let request =
+        WatchCreateRequest { fragment: true, progress_notify: true, ..watch_prefix(prefix_of("pods")) };
     let created = stream.create(request.clone()).await;
     // A second watcher of the same keys is sent everything at the same time.
     let second = stream.create(watch_prefix(prefix_of("pods"))).await;
@@ -97,7 +98,10 @@ async fn previous_values_and_creations_are_exact(site: &Site) {
     let mut logs = [WatcherLog::new(with), WatcherLog::new(without)];
     while logs.iter().any(|log| log.events().next_back().is_none_or(|event| revision(event) < last)) {
         let response = stream.next().await;
-        let index = created.iter().position(|created| created.watch_id == response.watch_id).expect("a known watcher");
+        let index = created
+            .iter()
+            .position(|created| created.watch_id == response.watch_id)
+            .expect("a known watcher");
         logs[index].responses.push(response);
     }
     let previous = |log: &WatcherLog| log.events().filter(|event| event.prev_kv.is_some()).count();

@@ -11,14 +11,22 @@ use etcd_prism_tests::watch_stream::WatchStream;
 use crate::on_both;
 use crate::site::{Site, prefix_of, topology, write};
 
-on_both!(each_create_gets_one_answer_in_order, ids_are_unique_and_chosen_ones_are_kept, a_failed_create_leaves_the_stream);
+on_both!(
+    each_create_gets_one_answer_in_order,
+    ids_are_unique_and_chosen_ones_are_kept,
+    a_failed_create_leaves_the_stream
+);
 
 fn watch(route: &str) -> WatchCreateRequest {
     watch_prefix(prefix_of(route))
 }
 
 fn empty_range() -> WatchCreateRequest {
-    WatchCreateRequest { key: Bytes::from_static(b"b"), range_end: Bytes::from_static(b"a"), ..Default::default() }
+    WatchCreateRequest {
+        key: Bytes::from_static(b"b"),
+        range_end: Bytes::from_static(b"a"),
+        ..Default::default()
+    }
 }
 
 /// Rule 1, with every create in flight at once. Client-chosen ids tell which answer belongs to which.
@@ -71,7 +79,10 @@ async fn ids_are_unique_and_chosen_ones_are_kept(site: &Site) {
     let created = stream.create(WatchCreateRequest { watch_id: chosen, ..watch("pods") }).await;
     assert!(created.watch_id == chosen && !created.canceled, "{created:?}");
     let created = stream.create(watch("rest")).await;
-    assert!(!created.canceled && created.watch_id != chosen && !ids.contains(&created.watch_id), "{created:?}");
+    assert!(
+        !created.canceled && created.watch_id != chosen && !ids.contains(&created.watch_id),
+        "{created:?}"
+    );
     // A canceled id is free again.
     stream.send_cancel(chosen);
     stream.wait_for("canceled", |response| response.canceled && response.watch_id == chosen).await;

@@ -218,7 +218,11 @@ impl Watch {
         while !ROUTES.iter().all(|route| reached(&self.logs[route], route)) {
             let response = self.routes.next().await;
             assert!(!response.canceled && !response.created, "{response:?}");
-            self.logs.get_mut(self.ids[&response.watch_id]).expect("a log for each route").responses.push(response);
+            self.logs
+                .get_mut(self.ids[&response.watch_id])
+                .expect("a log for each route")
+                .responses
+                .push(response);
         }
         while !ROUTES.iter().all(|route| reached(&self.everything, route)) {
             let response = self.whole.next().await;

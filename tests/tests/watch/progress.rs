@@ -48,7 +48,11 @@ async fn periodic_progress_comes_by_itself(site: &Site) {
     while !log.responses.last().is_some_and(|last| is_progress(last) && header_revision(last) >= written) {
         log.responses.push(stream.next().await);
     }
-    assert!(log.responses.iter().all(|response| response.watch_id == created.watch_id), "{:?}", log.responses);
+    assert!(
+        log.responses.iter().all(|response| response.watch_id == created.watch_id),
+        "{:?}",
+        log.responses
+    );
     assert_eq!(log.events().count(), 1);
     site.verify("pods", &log, written, written).await;
 }
@@ -58,8 +62,11 @@ async fn a_start_in_the_future_shows_nothing_before_it(site: &Site) {
     const AHEAD: i64 = 10;
     let start = current_revision(&site.shard("pods")).await + AHEAD;
     let mut stream = WatchStream::open(&site.client());
-    let request =
-        WatchCreateRequest { start_revision: start, progress_notify: true, ..watch_prefix(prefix_of("pods")) };
+    let request = WatchCreateRequest {
+        start_revision: start,
+        progress_notify: true,
+        ..watch_prefix(prefix_of("pods"))
+    };
     let created = stream.create(request.clone()).await;
     assert!(!created.canceled, "{created:?}");
     let mut log = WatcherLog::new(request);
@@ -81,7 +88,8 @@ async fn fragments_below_the_start_are_not_progress(site: &Site) {
     let request = WatchCreateRequest { fragment: true, ..watch_prefix(prefix_of("pods")) };
     let start = current_revision(&site.shard("pods")).await + 4;
     let late = WatchCreateRequest { start_revision: start, ..request.clone() };
-    let (all, late_id) = (stream.create(request.clone()).await.watch_id, stream.create(late.clone()).await.watch_id);
+    let (all, late_id) =
+        (stream.create(request.clone()).await.watch_id, stream.create(late.clone()).await.watch_id);
     let mut logs = [WatcherLog::new(request), WatcherLog::new(late)];
     let mut last = 0;
     while last <= start {
@@ -166,7 +174,10 @@ async fn a_stalled_shard_or_a_future_start_holds_back_only_its_own_watchers() {
     // Neither of the others may be told anything now. What the proxy has sent until here lies before this answer.
     let mut stray = WatcherLog::default();
     ask_for_progress(&mut stream, pods, written, &mut stray).await;
-    assert!(!stray.responses.iter().any(|response| [future, stalled].contains(&response.watch_id)), "{stray:?}");
+    assert!(
+        !stray.responses.iter().any(|response| [future, stalled].contains(&response.watch_id)),
+        "{stray:?}"
+    );
     topology.shard("events").resume();
     topology.shard("events").wait_ready().await;
     let mut log = WatcherLog::new(watch_prefix(prefix_of("events")));

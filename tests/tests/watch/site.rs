@@ -78,13 +78,15 @@ pub(crate) fn prefix_of(route: &str) -> &'static str {
 /// Puts `value` at `name` below the prefix of `route`; the revision of the write.
 pub(crate) async fn write(client: &Client, route: &str, name: &str, value: &[u8]) -> i64 {
     let key = [prefix_of(route), name].concat();
-    let reply = client.kv().put(put(&key, value)).await.unwrap_or_else(|status| panic!("put {key}: {status}"));
+    let reply =
+        client.kv().put(put(&key, value)).await.unwrap_or_else(|status| panic!("put {key}: {status}"));
     reply.into_inner().header.expect("a header").revision
 }
 
 /// Puts every one of `names` in one transaction; its revision.
 pub(crate) async fn write_together(client: &Client, route: &str, names: &[&str], value: &[u8]) -> i64 {
-    let puts = names.iter().map(|name| op(Request::RequestPut(put(&[prefix_of(route), name].concat(), value))));
+    let puts =
+        names.iter().map(|name| op(Request::RequestPut(put(&[prefix_of(route), name].concat(), value))));
     let txn = TxnRequest { success: puts.collect(), ..Default::default() };
     let reply = client.kv().txn(txn).await.expect("a transaction").into_inner();
     reply.header.expect("a header").revision
@@ -101,7 +103,12 @@ pub(crate) async fn read_until(stream: &mut WatchStream, log: &mut WatcherLog, u
 
 /// Asks for progress until the stream tells `watch_id` that it is at `revision` or later; everything that came before is
 /// added to `log` if it concerns the watcher.
-pub(crate) async fn ask_for_progress(stream: &mut WatchStream, watch_id: i64, revision: i64, log: &mut WatcherLog) {
+pub(crate) async fn ask_for_progress(
+    stream: &mut WatchStream,
+    watch_id: i64,
+    revision: i64,
+    log: &mut WatcherLog,
+) {
     let short = std::time::Duration::from_millis(100);
     wait::until(&format!("progress of watcher {watch_id} at {revision}"), async || {
         stream.send_progress_request();
@@ -109,7 +116,8 @@ pub(crate) async fn ask_for_progress(stream: &mut WatchStream, watch_id: i64, re
             if ![-1, watch_id].contains(&response.watch_id) {
                 continue;
             }
-            let told = is_progress(&response) && response.header.as_ref().is_some_and(|at| at.revision >= revision);
+            let told =
+                is_progress(&response) && response.header.as_ref().is_some_and(|at| at.revision >= revision);
             log.responses.push(response);
             if told {
                 return Ok(());

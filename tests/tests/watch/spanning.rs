@@ -89,7 +89,8 @@ async fn fragments_of_one_shard_are_not_mixed_with_another() {
     let mut open: Option<&'static str> = None;
     while log.events().count() < ROUNDS * 22 {
         let response = stream.next().await;
-        let routes: BTreeSet<_> = response.events.iter().map(|event| topology.layout.route_of(key(event))).collect();
+        let routes: BTreeSet<_> =
+            response.events.iter().map(|event| topology.layout.route_of(key(event))).collect();
         let of_open = open.is_none_or(|route| routes.iter().all(|other| *other == route));
         assert!(of_open, "events of {routes:?} between fragments of {open:?}");
         open = routes.first().copied().filter(|_| response.fragment);

@@ -30,9 +30,9 @@ fn expected(request: &TxnRequest) -> i64 {
 
 #[test]
 fn updates_follow_the_revisions_of_their_objects() {
-    let mut script = Script::new(Work::Update { value: 10 }, 3, 0).unwrap();
+    let mut script = Script::new(Call::Update, 10, 3, 0).unwrap();
     let mut keys = HashSet::new();
-    for object in 0..OBJECTS {
+    for object in 0..script.rehearsal() {
         let request = next(&mut script);
         assert_eq!(expected(&request), 0);
         assert!(keys.insert(request.compare[0].key.clone()), "object {object} twice");
@@ -44,7 +44,7 @@ fn updates_follow_the_revisions_of_their_objects() {
         };
         assert_eq!(script.take(answer).unwrap(), outcome);
     }
-    for object in 0..OBJECTS as i64 {
+    for object in 0..script.rehearsal() as i64 {
         let request = next(&mut script);
         assert_eq!(expected(&request), if object % 2 == 0 { 10 + object } else { 50 + object });
         assert_eq!(script.take(reply(true, 100, vec![])).unwrap(), Outcome::Done);
@@ -53,10 +53,10 @@ fn updates_follow_the_revisions_of_their_objects() {
 
 #[test]
 fn an_object_that_is_gone_is_created_again() {
-    let mut script = Script::new(Work::Update { value: 10 }, 0, 0).unwrap();
+    let mut script = Script::new(Call::Update, 10, 0, 0).unwrap();
     next(&mut script);
     assert_eq!(script.take(reply(false, 99, vec![])).unwrap(), Outcome::Conflict);
-    for _ in 0..OBJECTS - 1 {
+    for _ in 0..script.rehearsal() - 1 {
         next(&mut script);
         script.take(reply(true, 100, vec![])).unwrap();
     }
@@ -67,7 +67,7 @@ fn an_object_that_is_gone_is_created_again() {
 fn created_objects_are_new() {
     let mut keys = HashSet::new();
     for (client, serial) in [(0, 0), (1, 0), (0, 1)] {
-        let mut script = Script::new(Work::Create { value: 10 }, client, serial).unwrap();
+        let mut script = Script::new(Call::Create, 10, client, serial).unwrap();
         for _ in 0..100 {
             let request = next(&mut script);
             assert_eq!(expected(&request), 0);

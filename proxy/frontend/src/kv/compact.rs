@@ -24,7 +24,8 @@ pub async fn handle(cx: &Context, request: UnaryRequest) -> Result<Response<Resp
     call.timeout = physical.then_some(PHYSICAL_PATIENCE);
     let response = forward::unary(cx, home, call).await?;
     // Home compacted already, by another client or through another proxy: the other shards may still be behind.
-    let done = reply::status_of(response.headers()).is_none_or(|s| s.code == Code::Ok || s.message == COMPACTED);
+    let done =
+        reply::status_of(response.headers()).is_none_or(|s| s.code == Code::Ok || s.message == COMPACTED);
     if done {
         cx.gateway().samples.schedule(revision, physical);
     }

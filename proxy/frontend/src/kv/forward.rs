@@ -82,7 +82,8 @@ async fn pass_on(
         }
     }
     let patch = cx.gateway().identity.header_patch.clone();
-    let forward = Forward::new(first, reply.body, patch, reply.places).ok_or_else(|| bad("more than one message"))?;
+    let forward =
+        Forward::new(first, reply.body, patch, reply.places).ok_or_else(|| bad("more than one message"))?;
     if forward.left > 0 {
         return Ok(respond::with_body(ResponseBody::Forward(Box::new(forward))));
     }
@@ -93,7 +94,9 @@ async fn pass_on(
             Ok(trailers) => {
                 return Ok(respond::with_body(ResponseBody::Ready { data: head, trailers: Some(trailers) }));
             }
-            Err(frame) if frame.data_ref().is_some_and(|d| !d.is_empty()) => return Err(bad("more than one message")),
+            Err(frame) if frame.data_ref().is_some_and(|d| !d.is_empty()) => {
+                return Err(bad("more than one message"));
+            }
             Err(_) => {}
         }
     }

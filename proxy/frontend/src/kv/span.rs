@@ -118,7 +118,8 @@ async fn pin(cx: &Context, segments: &[Segment<'_>], message: &[u8]) -> Result<P
         revisions.insert(segments[i].shard, revision);
         counts[i] = keys;
     }
-    let others: Vec<usize> = (0..segments.len()).filter(|i| first.get(&segments[*i].shard) != Some(i)).collect();
+    let others: Vec<usize> =
+        (0..segments.len()).filter(|i| first.get(&segments[*i].shard) != Some(i)).collect();
     let reads = others.iter().map(|&i| {
         let revision = revisions.get(&segments[i].shard).copied().unwrap_or(0);
         count(cx, &segments[i], message, revision)
@@ -160,7 +161,11 @@ async fn read(
     pool.call(call).await?.message_up_to(&pool.shard().name, max).await
 }
 
-fn parse<'m>(cx: &Context, shard: ShardId, message: &'m [u8]) -> Result<response::RangeReply<'m>, UpstreamError> {
+fn parse<'m>(
+    cx: &Context,
+    shard: ShardId,
+    message: &'m [u8],
+) -> Result<response::RangeReply<'m>, UpstreamError> {
     response::range(message).map_err(|e| malformed(cx, shard, &e))
 }
 

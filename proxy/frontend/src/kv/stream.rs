@@ -20,8 +20,8 @@ use crate::context::Context;
 use crate::error::{RequestError, route_names};
 use crate::kv::forward;
 use crate::metrics::Routed;
-use crate::{relay, respond};
 use crate::unary::UnaryRequest;
+use crate::{relay, respond};
 
 const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
 /// Keys in the first page; later pages aim at [`PAGE_BYTES`].
@@ -121,7 +121,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// A shard's own stream; the chunk that carries a header gets ours.
-async fn pass_through(cx: &Context, shard: ShardId, frame: Bytes) -> Result<Response<ResponseBody>, RequestError> {
+async fn pass_through(
+    cx: &Context,
+    shard: ShardId,
+    frame: Bytes,
+) -> Result<Response<ResponseBody>, RequestError> {
     let call = forward::call(cx, RANGE_STREAM, frame, Class::Bulk, Retry::OnceElsewhere);
     cx.connection.used(shard);
     let reply = cx.worker.pool(shard).call(call).await?;
@@ -229,7 +233,8 @@ impl Pages {
             }
         }
         let identity = &self.cx.gateway().identity;
-        let header = patch::header_at(identity.cluster_id, identity.member_id, self.out.revision.unwrap_or(0));
+        let header =
+            patch::header_at(identity.cluster_id, identity.member_id, self.out.revision.unwrap_or(0));
         let tail = Patch::new().varint(3, u64::from(self.out.more)).int64(4, self.out.count);
         self.send(&chunk, &[header.as_slice(), tail.as_slice()].concat(), sender).await
     }
@@ -255,7 +260,10 @@ impl Pages {
     async fn send(&self, pairs: &[u8], tail: &[u8], sender: &Sender) -> Result<(), RequestError> {
         let chunk = patch::wrap(1, &[pairs, tail].concat(), &Patch::new());
         let framed = frame::encode(&[&chunk]);
-        sender.send(Frame::data(framed)).await.map_err(|_| Status::new(Code::Canceled, "client is gone").into())
+        sender
+            .send(Frame::data(framed))
+            .await
+            .map_err(|_| Status::new(Code::Canceled, "client is gone").into())
     }
 }
 

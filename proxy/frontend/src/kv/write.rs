@@ -113,7 +113,9 @@ fn one_shard(
         Placement::One { shard, .. } => Ok(shard),
         Placement::Spans(routes) => {
             let names = route_names(&cx.gateway().keyspace, &routes);
-            Err(RequestError::Spans(format!("{what} cannot span the routes {names}: they live on different shards")))
+            Err(RequestError::Spans(format!(
+                "{what} cannot span the routes {names}: they live on different shards"
+            )))
         }
     }
 }

@@ -43,11 +43,13 @@ async fn bring_one(cx: &Context, shard: ShardId, id: i64) -> Result<bool, Reques
         return Ok(false);
     }
     let request = LeaseGrantRequest { id, ttl: granted_ttl };
-    let answer: Result<LeaseGrantResponse, _> = rpc::write(cx.worker.pool(shard), rpc::LEASE_GRANT, &request).await;
+    let answer: Result<LeaseGrantResponse, _> =
+        rpc::write(cx.worker.pool(shard), rpc::LEASE_GRANT, &request).await;
     match answer {
         Ok(_) => {}
         // Another request brought it at the same time.
-        Err(UpstreamError::Status(Status { code: Code::FailedPrecondition, message })) if message == LEASE_EXISTS => {}
+        Err(UpstreamError::Status(Status { code: Code::FailedPrecondition, message }))
+            if message == LEASE_EXISTS => {}
         Err(error) => return Err(error.into()),
     }
     registry.on_shard(id, shard, granted_ttl);

@@ -48,7 +48,8 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
             Err(error) => return Err(error.into()),
         }
     }
-    Err(failure.map_or_else(|| Status::new(Code::Unavailable, "etcdserver: request timed out").into(), Into::into))
+    Err(failure
+        .map_or_else(|| Status::new(Code::Unavailable, "etcdserver: request timed out").into(), Into::into))
 }
 
 /// The shards to try, best first.

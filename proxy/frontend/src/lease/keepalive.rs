@@ -59,7 +59,7 @@ async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), 
     let mut open = true;
     loop {
         while renewals.len() < AT_ONCE
-            && let Some(message) = frames.next()?
+            && let Some(message) = frames.next_message()?
         {
             let id = request::int64_field(&message, 1)?;
             if ids.len() < AT_ONCE {

@@ -60,7 +60,11 @@ pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRe
 }
 
 /// `None`: the shard does not have the lease.
-async fn revoke_on(worker: &Worker, shard: ShardId, id: i64) -> Result<Option<LeaseRevokeResponse>, UpstreamError> {
+async fn revoke_on(
+    worker: &Worker,
+    shard: ShardId,
+    id: i64,
+) -> Result<Option<LeaseRevokeResponse>, UpstreamError> {
     match rpc::write(worker.pool(shard), rpc::LEASE_REVOKE, &LeaseRevokeRequest { id }).await {
         Ok(reply) => Ok(Some(reply)),
         Err(UpstreamError::Status(status)) if status.message == LEASE_NOT_FOUND => Ok(None),

@@ -44,7 +44,10 @@ pub(super) struct Creating {
 }
 
 impl Creating {
-    pub(super) fn poll_revisions(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Vec<(ShardId, i64)>, UpstreamError>> {
+    pub(super) fn poll_revisions(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Result<Vec<(ShardId, i64)>, UpstreamError>> {
         let Some(revisions) = &mut self.revisions else { return Poll::Pending };
         let answer = std::task::ready!(revisions.as_mut().poll(cx));
         self.revisions = None;
@@ -102,7 +105,8 @@ impl Driver {
         for leg in &legs {
             self.links.entry(leg.shard).or_insert_with(|| Link::new(leg.shard)).wanted += 1;
         }
-        let revisions = (create.start_revision == 0).then(|| self.present(legs.iter().map(|l| l.shard).collect()));
+        let revisions =
+            (create.start_revision == 0).then(|| self.present(legs.iter().map(|l| l.shard).collect()));
         self.creating = Some(Creating {
             id,
             watcher: Watcher { create: raw, route, legs },
@@ -122,7 +126,8 @@ impl Driver {
         let worker = self.cx.worker.clone();
         Box::pin(async move {
             let reads = shards.iter().map(|shard| async {
-                let request = RangeRequest { key: CLIENT_END.into(), count_only: true, ..RangeRequest::default() };
+                let request =
+                    RangeRequest { key: CLIENT_END.into(), count_only: true, ..RangeRequest::default() };
                 let reply: RangeResponse = rpc::read(worker.pool(*shard), rpc::RANGE, &request).await?;
                 Ok((*shard, reply.header.map_or(0, |h| h.revision)))
             });

@@ -279,7 +279,10 @@ impl Driver {
         let wanted = self.links.values().filter(|l| l.wanted > 0 && !self.lagging);
         let retries = wanted.filter_map(Link::retry_at);
         let creating = self.creating.as_ref().map(|c| c.deadline);
-        let lag = self.full_since.filter(|_| !self.lagging).map(|since| (since + LAG_PATIENCE).max(Instant::now() + TICK));
+        let lag = self
+            .full_since
+            .filter(|_| !self.lagging)
+            .map(|since| (since + LAG_PATIENCE).max(Instant::now() + TICK));
         let next = retries.chain(creating).chain(lag).chain([self.fresh_at]).min();
         self.timer.as_mut().reset(next.unwrap_or(self.fresh_at));
     }
@@ -323,7 +326,7 @@ impl Driver {
 
     fn poll_client(&mut self, cx: &mut TaskContext<'_>) -> Poll<Event> {
         loop {
-            match self.frames.next() {
+            match self.frames.next_message() {
                 Ok(Some(message)) => return Poll::Ready(Event::Request(message)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Event::Bad(error.into())),

@@ -36,11 +36,20 @@ type Opening = Pin<Box<dyn Future<Output = Result<OpenStream, UpstreamError>> + 
 
 enum State {
     /// No stream. It is opened when a leg needs one, not before the time given.
-    Closed { not_before: Option<Instant> },
+    Closed {
+        not_before: Option<Instant>,
+    },
     Opening(Opening),
     /// Messages can be sent; the shard's answer starts with its first message.
-    Open { sender: mpsc::UnboundedSender<Bytes>, head: ReplyHead },
-    Flowing { sender: mpsc::UnboundedSender<Bytes>, body: Incoming, _places: Places },
+    Open {
+        sender: mpsc::UnboundedSender<Bytes>,
+        head: ReplyHead,
+    },
+    Flowing {
+        sender: mpsc::UnboundedSender<Bytes>,
+        body: Incoming,
+        _places: Places,
+    },
 }
 
 /// What a link has to tell.
@@ -192,7 +201,7 @@ impl Link {
                     Err(error) => return Poll::Ready(self.ended(error)),
                 },
                 State::Flowing { body, .. } => {
-                    match self.frames.next() {
+                    match self.frames.next_message() {
                         Ok(Some(message)) => {
                             self.backoff = MIN_BACKOFF;
                             return Poll::Ready(LinkEvent::Message(message));

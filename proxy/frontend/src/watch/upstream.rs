@@ -30,7 +30,9 @@ impl Driver {
         if let Some(link) = self.links.get_mut(&shard) {
             for (id, watcher) in &mut self.watchers {
                 let request = watcher.create.clone();
-                for leg in watcher.legs.iter_mut().filter(|l| l.shard == shard && l.state == LegState::Waiting) {
+                for leg in
+                    watcher.legs.iter_mut().filter(|l| l.shard == shard && l.state == LegState::Waiting)
+                {
                     create::ask(link, leg, *id, &request);
                 }
             }
@@ -81,7 +83,9 @@ impl Driver {
             Ok(view) => view,
             Err(error) => {
                 let name = &self.cx.worker.pool(shard).shard().name;
-                return Err(Self::resumable(format!("etcd-prism: shard {name} sent a malformed watch response: {error}")));
+                return Err(Self::resumable(format!(
+                    "etcd-prism: shard {name} sent a malformed watch response: {error}"
+                )));
             }
         };
         let Some(link) = self.links.get_mut(&shard) else { return Ok(()) };
@@ -102,7 +106,12 @@ impl Driver {
         self.on_events(shard, id, message, &view)
     }
 
-    fn on_created(&mut self, shard: ShardId, message: &Bytes, view: &response::Watch<'_>) -> Result<(), Status> {
+    fn on_created(
+        &mut self,
+        shard: ShardId,
+        message: &Bytes,
+        view: &response::Watch<'_>,
+    ) -> Result<(), Status> {
         let Some(link) = self.links.get_mut(&shard) else { return Ok(()) };
         // A create that failed carries no id, but answers come in the order of the requests.
         let Some(asked) = link.asked.pop_front() else { return Ok(()) };
@@ -133,8 +142,7 @@ impl Driver {
         // The shard's revision was read after the watcher began. From now: if it is below `next`, nothing that is due can
         // have been missed. From `next`: if that lies in the future, the watcher would hold up progress for its stream,
         // and older versions send it what lies below.
-        let asked_wrong =
-            if leg.from_now { view.revision >= leg.next } else { leg.next > view.revision + 1 };
+        let asked_wrong = if leg.from_now { view.revision >= leg.next } else { leg.next > view.revision + 1 };
         if asked_wrong {
             link.legs.remove(&asked);
             link.send(messages::cancel(asked));
@@ -207,7 +215,8 @@ impl Driver {
         let (next, shared) = (leg.next, leg.shared_range);
         let (frame, left) = if view.events > 0 && (view.first_mod_revision < next || shared) {
             let mut keep = |key: &[u8], revision: i64| {
-                revision >= next && (!shared || gateway.keyspace.shard_of(gateway.keyspace.route_of(key)) == shard)
+                revision >= next
+                    && (!shared || gateway.keyspace.shard_of(gateway.keyspace.route_of(key)) == shard)
             };
             let (kept, left) = response::filter_events(&message, &mut keep)
                 .map_err(|e| Self::resumable(format!("etcd-prism: malformed watch response: {e}")))?;
@@ -225,7 +234,10 @@ impl Driver {
                 && let Some(creating) = &mut self.creating
                 && !creating.hold(frame, more)
             {
-                self.fail_create(None, "etcd-prism: too many events before every shard had created the watcher");
+                self.fail_create(
+                    None,
+                    "etcd-prism: too many events before every shard had created the watcher",
+                );
             }
             return Ok(());
         }

@@ -53,7 +53,11 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Covered by an answer at `revision` that its shard gave for all watchers of the link.
     pub(super) fn is_covered(&self, shard: ShardId, revision: i64) -> bool {
-        self.is_whole() && self.legs.iter().all(|leg| leg.shard == shard && leg.stale_progress == 0 && leg.may_tell(revision))
+        self.is_whole()
+            && self
+                .legs
+                .iter()
+                .all(|leg| leg.shard == shard && leg.stale_progress == 0 && leg.may_tell(revision))
     }
 
     /// Served by one shard: its revisions have one line.

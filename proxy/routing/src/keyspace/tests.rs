@@ -78,7 +78,10 @@ fn tables_that_cannot_be() {
     check(&[], KeyspaceError::Default(0));
     check(&[spec("a", &[], 0), spec("b", &[], 0)], KeyspaceError::Default(2));
     check(&[spec("a", &["/x"], 0), spec("b", &[], 0)], KeyspaceError::Slash("a".into(), "/x".into()));
-    check(&[spec("a", &["/x/"], 0), spec("c", &["/x/"], 0), spec("b", &[], 0)], KeyspaceError::Twice("/x/".into()));
+    check(
+        &[spec("a", &["/x/"], 0), spec("c", &["/x/"], 0), spec("b", &[], 0)],
+        KeyspaceError::Twice("/x/".into()),
+    );
     let reserved = RouteSpec { prefixes: vec![b"\xffa/".to_vec()], ..spec("a", &[], 0) };
     assert!(matches!(Keyspace::new(&[reserved, spec("b", &[], 0)]), Err(KeyspaceError::Reserved(..))));
 }

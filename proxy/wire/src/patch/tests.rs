@@ -39,7 +39,10 @@ fn txn_is_kept_away_from_reserved_keys() {
         ..Default::default()
     };
     let inner = |ops| pb::RequestOp {
-        request: Some(pb::request_op::Request::RequestTxn(pb::TxnRequest { success: ops, ..Default::default() })),
+        request: Some(pb::request_op::Request::RequestTxn(pb::TxnRequest {
+            success: ops,
+            ..Default::default()
+        })),
     };
     let txn = |open: &[u8], reserved: (&[u8], &[u8])| pb::TxnRequest {
         compare: vec![compare(b"a", open), compare(b"b", b"")],

@@ -1,6 +1,6 @@
 use etcd_prism_proto::etcdserverpb as pb;
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 
@@ -9,8 +9,8 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn range_request() -> impl Strategy<Value = pb::RangeRequest> {
-    (key(), key(), any::<i64>(), any::<i64>(), 0..3i32, 0..5i32, any::<[bool; 3]>(), any::<[i64; 4]>()).prop_map(
-        |(key, end, limit, revision, sort_order, sort_target, flags, bounds)| pb::RangeRequest {
+    (key(), key(), any::<i64>(), any::<i64>(), 0..3i32, 0..5i32, any::<[bool; 3]>(), any::<[i64; 4]>())
+        .prop_map(|(key, end, limit, revision, sort_order, sort_target, flags, bounds)| pb::RangeRequest {
             key: key.into(),
             range_end: end.into(),
             limit,
@@ -24,26 +24,23 @@ fn range_request() -> impl Strategy<Value = pb::RangeRequest> {
             max_mod_revision: bounds[1],
             min_create_revision: bounds[2],
             max_create_revision: bounds[3],
-        },
-    )
+        })
 }
 
 fn operation() -> impl Strategy<Value = pb::RequestOp> {
     use pb::request_op::Request;
-    let leaf = prop_oneof![
-        range_request().prop_map(Request::RequestRange),
-        (key(), key(), any::<i64>()).prop_map(|(key, value, lease)| Request::RequestPut(pb::PutRequest {
-            key: key.into(),
-            value: value.into(),
-            lease,
-            ..Default::default()
-        })),
-        (key(), key()).prop_map(|(key, end)| Request::RequestDeleteRange(pb::DeleteRangeRequest {
-            key: key.into(),
-            range_end: end.into(),
-            prev_kv: true,
-        })),
-    ];
+    let leaf =
+        prop_oneof![
+            range_request().prop_map(Request::RequestRange),
+            (key(), key(), any::<i64>()).prop_map(|(key, value, lease)| Request::RequestPut(
+                pb::PutRequest { key: key.into(), value: value.into(), lease, ..Default::default() }
+            )),
+            (key(), key()).prop_map(|(key, end)| Request::RequestDeleteRange(pb::DeleteRangeRequest {
+                key: key.into(),
+                range_end: end.into(),
+                prev_kv: true,
+            })),
+        ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         (prop::collection::vec(inner.clone(), 0..3), prop::collection::vec(inner, 0..3)).prop_map(|(s, f)| {
             let op = |request| pb::RequestOp { request: Some(request) };
@@ -91,9 +88,12 @@ fn reference(txn: &pb::TxnRequest, out: &mut Vec<(Use, Vec<u8>, Vec<u8>)>) {
     }
 }
 
-fn scan(message: &[u8], max_ops: usize) -> Result<(TxnShape, Vec<(Use, Vec<u8>, Vec<u8>)>), TxnError> {
+type Uses = Vec<(Use, Vec<u8>, Vec<u8>)>;
+
+fn scan(message: &[u8], max_ops: usize) -> Result<(TxnShape, Uses), TxnError> {
     let mut uses = Vec::new();
-    let shape = txn(message, max_ops, &mut |u, keys| uses.push((u, keys.key.to_vec(), keys.range_end.to_vec())))?;
+    let shape =
+        txn(message, max_ops, &mut |u, keys| uses.push((u, keys.key.to_vec(), keys.range_end.to_vec())))?;
     Ok((shape, uses))
 }
 

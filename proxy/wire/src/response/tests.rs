@@ -40,7 +40,8 @@ fn watch_responses() {
     let kept = pb::WatchResponse { events: vec![event("b", 12)], ..reply };
     assert_eq!(pb::WatchResponse::decode(&left[..]).unwrap(), kept);
 
-    let progress = pb::WatchResponse { header: header(41), watch_id: -1, ..Default::default() }.encode_to_vec();
+    let progress =
+        pb::WatchResponse { header: header(41), watch_id: -1, ..Default::default() }.encode_to_vec();
     let got = watch(&progress).unwrap();
     assert!(got.is_progress());
     assert_eq!(got.watch_id, -1);

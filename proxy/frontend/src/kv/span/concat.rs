@@ -63,7 +63,8 @@ pub(super) async fn stream(plan: Plan<'_>) -> Result<Response<ResponseBody>, Req
                 return;
             }
         }
-        let end = [Frame::data(Bytes::from(tail)), Frame::trailers(respond::trailers(&Status::new(Code::Ok, "")))];
+        let end =
+            [Frame::data(Bytes::from(tail)), Frame::trailers(respond::trailers(&Status::new(Code::Ok, "")))];
         for frame in end {
             if sender.send(frame).await.is_err() {
                 return;
@@ -73,7 +74,10 @@ pub(super) async fn stream(plan: Plan<'_>) -> Result<Response<ResponseBody>, Req
     Ok(respond::with_body(ResponseBody::Stream(receiver)))
 }
 
-async fn open(pool: &etcd_prism_upstream::ShardPool, call: etcd_prism_upstream::Call) -> Result<Part, UpstreamError> {
+async fn open(
+    pool: &etcd_prism_upstream::ShardPool,
+    call: etcd_prism_upstream::Call,
+) -> Result<Part, UpstreamError> {
     let shard = pool.shard().name.clone();
     let mut reply = pool.call(call).await?;
     if let Some(status) = reply.early_status() {
@@ -101,7 +105,8 @@ async fn pump(mut part: Part, sender: &mpsc::Sender<Frame<Bytes>>) -> Result<(),
         let Some(frame) = part.reply.body.frame().await else { return Err(lost(&part.shard, &"cut off")) };
         match frame.map_err(|e| lost(&part.shard, &e))?.into_data() {
             Ok(data) => {
-                part.left = part.left.checked_sub(data.len()).ok_or_else(|| lost(&part.shard, &"too long"))?;
+                part.left =
+                    part.left.checked_sub(data.len()).ok_or_else(|| lost(&part.shard, &"too long"))?;
                 sender.send(Frame::data(data)).await.map_err(|_| gone())?;
             }
             Err(frame) => {

@@ -22,7 +22,10 @@ const MOD: i64 = 3;
 const VALUE: i64 = 4;
 
 /// Reads what each segment can contribute, then sorts and cuts as one etcd would.
-pub(super) async fn collect(plan: Plan<'_>, range: &Range<'_>) -> Result<Response<ResponseBody>, RequestError> {
+pub(super) async fn collect(
+    plan: Plan<'_>,
+    range: &Range<'_>,
+) -> Result<Response<ResponseBody>, RequestError> {
     let by_key = range.sort_target == 0;
     let descending = range.sort_order == 2;
     let limit = usize::try_from(range.limit).ok().filter(|l| *l > 0).unwrap_or(usize::MAX);
@@ -30,7 +33,8 @@ pub(super) async fn collect(plan: Plan<'_>, range: &Range<'_>) -> Result<Respons
     if by_key && descending {
         order.reverse();
     }
-    let _turn = plan.cx.worker.merges.acquire().await.map_err(|_| Status::new(Code::Unavailable, SERVER_STOPPED))?;
+    let _turn =
+        plan.cx.worker.merges.acquire().await.map_err(|_| Status::new(Code::Unavailable, SERVER_STOPPED))?;
     let mut replies: Vec<Bytes> = Vec::new();
     let (mut found, mut held, mut more) = (0, 0, false);
     for i in order {
