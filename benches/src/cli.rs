@@ -53,6 +53,10 @@ pub(crate) struct LadderOptions {
     /// How long the load runs before each measurement.
     #[arg(long, default_value = "0.5", value_parser = seconds)]
     pub(crate) warmup: Duration,
+    /// On a machine that others use too: how long each measurement may wait until they are quiet, and be repeated when
+    /// they were not.
+    #[arg(long, default_value = "0", value_parser = patience)]
+    pub(crate) patience: Duration,
     /// Requests per second of all clients together, for latency at a fixed load (open loop). Without it each client
     /// sends its next request when the last one is answered (closed loop), which shows the throughput.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -80,10 +84,12 @@ pub(crate) struct LadderOptions {
     pub(crate) fsync: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+fn patience(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be above zero".to_owned()),
-    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    patience(text)
+        .and_then(|time| if time.is_zero() { Err("must be above zero".to_owned()) } else { Ok(time) })
 }

@@ -1,10 +1,13 @@
 //! The same load on every rung, in interleaved rounds.
 
 mod measure;
+mod quiet;
 mod results;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::signal::ctrl_c;
@@ -13,6 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::LadderOptions;
 use crate::error::BenchError;
 use crate::ladder::measure::measure;
+pub(crate) use crate::ladder::quiet::BUSY;
+use crate::ladder::quiet::Patience;
 pub(crate) use crate::ladder::results::{Cell, Results, Rounds, Sample, Spread};
 use crate::load::{self, Order};
 use crate::report::{self, Run, Rung};
@@ -80,8 +85,7 @@ async fn rounds(
                 let count = stage.rungs.len();
                 for turn in 0..count {
                     let place = (turn + round as usize + step) % count;
-                    let order = order(options, work, clients, &stage, place, (step * count + turn) as u32);
-                    let sample = measure(order, &mut stage, place, options).await;
+                    let sample = patiently(options, work, clients, &mut stage, place).await;
                     results.add(Cell { work, clients, rung: stage.rungs[place].kind }, sample);
                 }
             }
@@ -90,19 +94,33 @@ async fn rounds(
     Ok(())
 }
 
-fn order(
+/// Measures while the machine is quiet, as far as patience goes.
+async fn patiently(
     options: &LadderOptions,
     work: Work,
     clients: usize,
-    stage: &Stage,
+    stage: &mut Stage,
     place: usize,
-    serial: u32,
-) -> Order {
+) -> Result<Sample, BenchError> {
+    let mut patience = Patience::new(options.patience);
+    loop {
+        patience.quiet().await?;
+        let order = order(options, work, clients, stage.rungs[place].address);
+        let sample = measure(order, stage, place, options).await?;
+        if let Some(sample) = patience.judge(sample) {
+            return Ok(sample);
+        }
+    }
+}
+
+fn order(options: &LadderOptions, work: Work, clients: usize, address: SocketAddr) -> Order {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     // All clients together send at the rate that was asked for.
     let interval = options.rate.filter(|_| work.is_unary());
     let interval = interval.map(|rate| Duration::from_secs_f64(clients as f64 / f64::from(rate)));
     let threads = usize::from(options.threads);
-    Order { work, clients, address: stage.rungs[place].address, threads, interval, serial }
+    Order { work, clients, address, threads, interval, serial }
 }
 
 fn folder(options: &LadderOptions) -> PathBuf {

@@ -11,14 +11,11 @@ use serde::ser::{SerializeSeq, Serializer};
 pub(crate) use crate::report::text::text;
 
 use crate::cli::LadderOptions;
-use crate::ladder::{Cell, Results, Rounds};
+use crate::ladder::{BUSY, Cell, Results, Rounds};
 use crate::report::targets::{Target, targets};
 use crate::rungs::RungKind;
 use crate::system::machine::Machine;
 use crate::works::{Unit, Work};
-
-/// More than this share of the machine used by others makes figures doubtful.
-const BUSY: f64 = 0.05;
 
 /// A run of the ladder. Its JSON form is what `--json` writes.
 #[derive(Debug, Serialize)]

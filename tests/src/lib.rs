@@ -6,6 +6,7 @@
 pub mod client;
 pub mod delay;
 pub mod etcd;
+pub mod etcdctl;
 pub mod fake_shard;
 pub mod history;
 pub mod http;

@@ -137,7 +137,9 @@ impl ProxyBuilder {
             if let Some(ca) = &tls.client_ca {
                 writeln!(text, "client_ca = {ca:?}").expect("write to a string");
             }
-            writeln!(text, "allowed_names = {:?}", tls.allowed_names).expect("write to a string");
+            if !tls.allowed_names.is_empty() {
+                writeln!(text, "allowed_names = {:?}", tls.allowed_names).expect("write to a string");
+            }
         }
         for Shard { name, endpoints, extra } in &self.shards {
             writeln!(text, "\n[[shard]]\nname = {name:?}\nendpoints = {endpoints:?}\n{extra}")

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::{Gateway, Worker};
 
 mod connection;
+mod greeting;
 
 /// How the server is run.
 #[derive(Debug, Clone)]

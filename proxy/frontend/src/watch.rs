@@ -9,6 +9,7 @@ mod create;
 mod driver;
 mod link;
 mod messages;
+mod outbox;
 mod progress;
 mod upstream;
 mod watcher;

@@ -9,6 +9,7 @@ use etcd_prism_proto::etcdserverpb::{
 use tonic::Status;
 
 use crate::call::{Call, Reply};
+use crate::required::Required;
 use crate::state::{FUTURE, State};
 use crate::touch::spans;
 
@@ -38,18 +39,16 @@ impl Coverage {
         }
     }
 
-    /// Every count, and those of `options` and `errors` (beginnings of `Code: text`) that are 0.
-    pub(crate) fn report(
-        &self,
-        options: &[&'static str],
-        errors: &[&'static str],
-    ) -> (String, Vec<&'static str>) {
+    /// Every count, one a line.
+    pub(crate) fn report(&self) -> String {
+        self.options.iter().chain(&self.errors).map(|(name, count)| format!("{count:>8}  {name}\n")).collect()
+    }
+
+    /// What is required and was never hit.
+    pub(crate) fn missing(&self, required: &Required) -> Vec<&'static str> {
         let hit = |name: &str| self.errors.keys().any(|text| text.starts_with(name));
-        let missing = options.iter().filter(|name| !self.options.contains_key(**name));
-        let missing = missing.chain(errors.iter().filter(|name| !hit(name))).copied().collect();
-        let lines =
-            self.options.iter().chain(&self.errors).map(|(name, count)| format!("{count:>8}  {name}\n"));
-        (lines.collect(), missing)
+        let options = required.options.iter().filter(|name| !self.options.contains_key(**name));
+        options.chain(required.errors.iter().filter(|name| !hit(name))).copied().collect()
     }
 
     pub(crate) fn watch(&mut self, state: &State, request: &WatchCreateRequest) {

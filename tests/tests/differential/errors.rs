@@ -44,7 +44,7 @@ impl Generator {
                 lease: self.free_lease(),
                 ..put(&key, "a")
             })])),
-            16 => Call::Grant(LeaseGrantRequest { id: self.free_lease() /*TMP*/, ttl: 9_000_000_001 }),
+            16 => Call::Grant(LeaseGrantRequest { id: self.lease().max(1), ttl: 9_000_000_001 }),
             17 => Call::Revoke(LeaseRevokeRequest { id: self.free_lease() }),
             18 => match self.lease() {
                 0 => Call::Revoke(LeaseRevokeRequest { id: 0 }),

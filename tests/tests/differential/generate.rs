@@ -72,7 +72,9 @@ impl Generator {
             }
             92..95 => self.compacted_revision(state, route),
             95..98 => Some(FUTURE),
-            _ => Some(-1),
+            // A transaction takes a negative one for compacted, but only where something is.
+            _ if state.compacted_shard(route) > 0 => Some(-1),
+            _ => None,
         };
         picked.unwrap_or(0)
     }

@@ -17,9 +17,11 @@ mod keys;
 mod required;
 mod revisions;
 mod run;
+mod spanning;
 mod state;
 mod touch;
 mod translate;
+mod watch_requests;
 
 use std::sync::Arc;
 
@@ -31,10 +33,10 @@ use etcd_prism_tests::tools::Version;
 use etcd_prism_tests::topology::Topology;
 
 use crate::fault::Fault;
-use crate::required::{ERRORS, NEWEST_ERRORS, NEWEST_OPTIONS, OPTIONS, SPANNING_OPTIONS};
+use crate::required::Required;
 use crate::run::{Run, Setup};
 
-/// Long enough that everything in `required.rs` comes up.
+/// Long enough that everything in `required.rs` comes up, nearly always.
 const OPERATIONS: u64 = 20_000;
 
 fn from_env(name: &str) -> Option<u64> {
@@ -44,35 +46,27 @@ fn from_env(name: &str) -> Option<u64> {
 }
 
 fn setup(reference: Client, subject: Client, layout: Layout, version: Version) -> Setup {
+    let newest = version == Version::Newest;
     Setup {
         reference,
         subject,
+        required: Required::new(newest, layout.shards().len() > 1),
         layout,
         seed: from_env("DIFFERENTIAL_SEED").unwrap_or_else(rand::random),
         operations: from_env("DIFFERENTIAL_OPERATIONS").unwrap_or(OPERATIONS),
-        newest: version == Version::Newest,
+        newest,
         fault: None,
     }
 }
 
 /// Runs the trace and prints what it hit; panics where the sides differ or something was not hit.
 async fn must_agree(setup: Setup) {
-    let mut options = OPTIONS.to_vec();
-    let mut errors = ERRORS.to_vec();
-    if setup.newest {
-        options.extend(NEWEST_OPTIONS);
-        errors.extend(NEWEST_ERRORS);
-    }
-    if setup.layout.shards().len() > 1 {
-        options
-            .extend(SPANNING_OPTIONS.iter().filter(|name| setup.newest || !name.starts_with("range stream")));
-    }
     println!("DIFFERENTIAL_SEED={} DIFFERENTIAL_OPERATIONS={}", setup.seed, setup.operations);
-    let is_short = setup.operations < OPERATIONS;
+    let required = setup.required.clone();
     let coverage = Run::trace(setup).await.unwrap_or_else(|error| panic!("{error}"));
-    let (report, missing) = coverage.report(&options, &errors);
-    println!("{report}");
-    assert!(is_short || missing.is_empty(), "never hit: {missing:#?}");
+    println!("{}", coverage.report());
+    let missing = coverage.missing(&required);
+    assert!(missing.is_empty(), "never hit: {missing:#?}");
 }
 
 async fn etcd(name: &str, version: Version, scratch: &Arc<Scratch>) -> etcd_prism_tests::etcd::EtcdCluster {
@@ -96,7 +90,7 @@ async fn each_broken_reply_is_found() {
     let subject = etcd("subject", Version::Newest, &scratch).await;
     for fault in Fault::ALL {
         let setup = setup(reference.client(), subject.client(), Layout::single(), Version::Newest);
-        let setup = Setup { fault: Some(*fault), operations: OPERATIONS, ..setup };
+        let setup = Setup { fault: Some(*fault), required: Required::default(), ..setup };
         match Run::trace(setup).await {
             Ok(_) => panic!("{fault:?} is not found"),
             Err(error) => println!("{fault:?}: {:.200}", error.lines().next().unwrap_or_default()),

@@ -1,9 +1,34 @@
-//! What every run must hit: the options and errors of KV, Watch and Lease.
+//! What a run must hit: the options and errors of KV, Watch and Lease.
 //!
 //! Not here, because no single etcd in good health gives them: lack of a leader, timeouts, a full or corrupt store, and
-//! authentication.
+//! authentication. The first three are for the tests of isolation.
 
-pub(crate) const OPTIONS: &[&str] = &[
+/// Names that a run counts, and beginnings of `Code: text`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Required {
+    pub(crate) options: Vec<&'static str>,
+    pub(crate) errors: Vec<&'static str>,
+}
+
+impl Required {
+    /// `newest`: both sides are etcd 3.7 or later. `spanning`: the subject has several shards.
+    pub(crate) fn new(newest: bool, spanning: bool) -> Self {
+        let mut required = Self { options: OPTIONS.to_vec(), errors: ERRORS.to_vec() };
+        if newest {
+            required.options.extend(NEWEST_OPTIONS);
+            required.errors.extend(NEWEST_ERRORS);
+        }
+        if spanning {
+            required.options.extend(SPANNING_OPTIONS);
+        }
+        if newest && spanning {
+            required.options.push("range stream: spanning");
+        }
+        required
+    }
+}
+
+const OPTIONS: &[&str] = &[
     "range: one key",
     "range: interval",
     "range: from key",
@@ -122,7 +147,7 @@ pub(crate) const OPTIONS: &[&str] = &[
 ];
 
 /// Of etcd 3.7 and later.
-pub(crate) const NEWEST_OPTIONS: &[&str] = &[
+const NEWEST_OPTIONS: &[&str] = &[
     "range stream: one key",
     "range stream: interval",
     "range stream: limit",
@@ -133,8 +158,7 @@ pub(crate) const NEWEST_OPTIONS: &[&str] = &[
     "range stream: several chunks",
 ];
 
-/// Beginnings of `Code: text`.
-pub(crate) const ERRORS: &[&str] = &[
+const ERRORS: &[&str] = &[
     "InvalidArgument: etcdserver: key is not provided",
     "InvalidArgument: etcdserver: key not found",
     "InvalidArgument: etcdserver: value is provided",
@@ -154,7 +178,7 @@ pub(crate) const ERRORS: &[&str] = &[
 ];
 
 /// Of etcd 3.7 and later.
-pub(crate) const NEWEST_ERRORS: &[&str] = &[
+const NEWEST_ERRORS: &[&str] = &[
     "InvalidArgument: etcdserver: invalid client api version",
     "InvalidArgument: etcdserver: invalid sort option",
     "Unimplemented: RangeStream does not support custom sort orders",
@@ -162,9 +186,8 @@ pub(crate) const NEWEST_ERRORS: &[&str] = &[
 ];
 
 /// Where routes are on several shards.
-pub(crate) const SPANNING_OPTIONS: &[&str] = &[
+const SPANNING_OPTIONS: &[&str] = &[
     "range: spanning",
-    "range stream: spanning",
     "refused: range at a revision",
     "refused: delete",
     "refused: txn",

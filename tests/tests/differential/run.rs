@@ -19,6 +19,7 @@ use crate::compare;
 use crate::coverage::Coverage;
 use crate::fault::Fault;
 use crate::generate::Generator;
+use crate::required::Required;
 use crate::state::State;
 use crate::touch::{routes_of, spans};
 use crate::translate::for_subject;
@@ -33,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) operations: u64,
     /// Whether both sides are of the newest minor, with RangeStream.
     pub(crate) newest: bool,
+    /// What must be hit; the trace goes on for a while until it is.
+    pub(crate) required: Required,
     /// Breaks the subject's replies.
     pub(crate) fault: Option<Fault>,
 }
@@ -76,10 +79,17 @@ impl Run {
     }
 
     async fn steps(&mut self) -> Result<(), String> {
-        while self.operations < self.setup.operations {
+        const PATIENCE: u64 = 3;
+        while self.operations < self.setup.operations || self.lacks_something(PATIENCE) {
             self.step().await?;
         }
         self.compact_everything().await
+    }
+
+    /// Whether something required was not hit yet and may still be, within `patience` times the length asked for.
+    fn lacks_something(&self, patience: u64) -> bool {
+        let too_long = self.operations > patience * self.setup.operations;
+        !too_long && !self.coverage.missing(&self.setup.required).is_empty()
     }
 
     async fn step(&mut self) -> Result<(), String> {

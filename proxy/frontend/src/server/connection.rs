@@ -11,11 +11,13 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::greeting::Greeting;
 use crate::context::Connection;
 use crate::dispatch;
 use crate::gateway::Worker;
 
-/// Longest time from the connection to the first bytes of its protocol, TLS included.
+/// Longest time from the connection to the first bytes of its protocol, TLS included; then again for the rest of the
+/// HTTP/2 preface.
 const GREETING: Duration = Duration::from_secs(10);
 /// Longest list of headers of a request, in bytes.
 const MAX_HEADERS: u32 = 64 * 1024;
@@ -100,8 +102,8 @@ where
         let answer = dispatch::handle(worker.clone(), connection.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let io = TokioIo::new(stream);
     if http2 {
+        let io = TokioIo::new(Greeting::new(stream, GREETING));
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(1 << 20)
@@ -117,6 +119,7 @@ where
             .serve_connection(io, service);
         drive(served, draining, closing, |c| c.graceful_shutdown()).await
     } else {
+        let io = TokioIo::new(stream);
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(GREETING)

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::driver::Driver;
 use super::link::Link;
 use super::messages;
+use super::outbox::Source;
 use super::watcher::{Leg, LegState, Watcher};
 use crate::error::route_names;
 
@@ -39,7 +40,7 @@ pub(super) struct Creating {
     /// The first `created` of a shard.
     pub created: Option<Bytes>,
     /// Events that came before `created` could be sent; whether each is a fragment with more to come.
-    held: Vec<(Bytes, bool)>,
+    held: Vec<(ShardId, Bytes, bool)>,
     held_bytes: usize,
 }
 
@@ -55,9 +56,9 @@ impl Creating {
     }
 
     /// Keeps events back until `created` was sent. False if there are too many.
-    pub(super) fn hold(&mut self, frame: Bytes, more: bool) -> bool {
+    pub(super) fn hold(&mut self, shard: ShardId, frame: Bytes, more: bool) -> bool {
         self.held_bytes += frame.len();
-        self.held.push((frame, more));
+        self.held.push((shard, frame, more));
         self.held_bytes <= MAX_HELD
     }
 }
@@ -188,8 +189,8 @@ impl Driver {
         let identity = &self.cx.gateway().identity;
         let created = messages::created(identity, &message, creating.id, creating.answer_revision);
         self.push(creating.id, created);
-        for (frame, more) in creating.held {
-            self.push_part(creating.id, frame, more);
+        for (shard, frame, more) in creating.held {
+            self.outbox.push(Source::of(creating.id, shard), frame, more);
         }
         self.cx.gateway().metrics.watchers.increment(1.0);
         self.watchers.insert(creating.id, creating.watcher);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use super::create::Creating;
 use super::link::{Link, LinkEvent};
 use super::messages;
+use super::outbox::{Outbox, Source};
 use super::watcher::Watcher;
 use crate::context::Context;
 use crate::error::RequestError;
@@ -59,7 +60,7 @@ pub(super) struct Driver {
     body: Option<Incoming>,
     frames: FrameReader,
     waiting: VecDeque<Bytes>,
-    pub out: Option<Sender>,
+    pub outbox: Outbox,
     pub watchers: HashMap<i64, Watcher>,
     pub links: BTreeMap<ShardId, Link>,
     pub creating: Option<Creating>,
@@ -68,12 +69,6 @@ pub(super) struct Driver {
     full_since: Option<Instant>,
     /// The client does not read: links are closed until the queue has drained.
     pub lagging: bool,
-    newest: usize,
-    /// The watcher of which the client has a part of a response. Clients drop what comes in between, so everything else
-    /// waits.
-    partial: Option<i64>,
-    behind_partial: Vec<(i64, Bytes, bool)>,
-    behind_bytes: usize,
     fresh_at: Instant,
     timer: Pin<Box<Sleep>>,
 }
@@ -90,17 +85,13 @@ impl Driver {
             body: Some(body),
             frames,
             waiting: VecDeque::new(),
-            out: Some(out),
+            outbox: Outbox::new(out),
             watchers: HashMap::new(),
             links: BTreeMap::new(),
             creating: None,
             next_id: 0,
             full_since: None,
             lagging: false,
-            newest: 0,
-            partial: None,
-            behind_partial: Vec::new(),
-            behind_bytes: 0,
             fresh_at: Instant::now() + FRESHNESS,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         }
@@ -151,50 +142,18 @@ impl Driver {
     }
 
     pub(super) fn finish(&mut self, status: &Status) {
-        if let Some(out) = self.out.take() {
-            out.finish(status);
-        }
+        self.outbox.finish(status);
     }
 
-    /// Queues a whole message of a watcher for the client.
+    /// Queues a message of the proxy's own about a watcher.
     pub(super) fn push(&mut self, id: i64, frame: Bytes) {
-        self.push_part(id, frame, false);
-    }
-
-    /// Queues a message, or with `more` a part of one, for the client. Parts of one response stay together.
-    pub(super) fn push_part(&mut self, id: i64, frame: Bytes, more: bool) {
-        if self.partial.is_some_and(|partial| partial != id) {
-            self.behind_bytes += frame.len();
-            self.behind_partial.push((id, frame, more));
-            return;
-        }
-        self.newest = frame.len();
-        if let Some(out) = &self.out {
-            out.push(frame);
-        }
-        let ends = self.partial.is_some() && !more;
-        self.partial = more.then_some(id);
-        if ends {
-            self.behind_bytes = 0;
-            for (id, frame, more) in std::mem::take(&mut self.behind_partial) {
-                self.push_part(id, frame, more);
-            }
-        }
-    }
-
-    /// Whether the client has a part of a response of this watcher.
-    pub(super) fn has_part_of(&self, id: i64) -> bool {
-        self.partial == Some(id) || self.behind_partial.iter().any(|(i, _, more)| *i == id && *more)
-    }
-
-    fn backlog(&self) -> usize {
-        self.out.as_ref().map_or(0, Sender::queued).saturating_sub(self.newest)
+        self.outbox.push(Source::own(id), frame, false);
     }
 
     /// The shards that may go on sending: all, unless too much waits behind a partial response; then those that can end it.
     fn flowing(&self) -> Option<Vec<ShardId>> {
-        let partial = self.partial.filter(|_| self.behind_bytes > QUEUE_HIGH)?;
-        Some(self.watchers.get(&partial)?.legs.iter().map(|l| l.shard).collect())
+        let partial = self.outbox.partial().filter(|_| self.outbox.behind_bytes() > QUEUE_HIGH)?;
+        Some(Vec::from_iter(partial.shard))
     }
 
     /// Takes up waiting requests, one create at a time: `created` answers come in the order of the requests.
@@ -236,6 +195,7 @@ impl Driver {
                 }
             }
         }
+        self.outbox.forget(id);
         let canceled = messages::canceled(&self.cx.gateway().identity, revision, id);
         self.push(id, canceled);
     }
@@ -257,12 +217,12 @@ impl Driver {
             return;
         }
         let Some(since) = self.full_since else {
-            self.full_since = (self.backlog() > QUEUE_HIGH).then(Instant::now);
+            self.full_since = (self.outbox.backlog() > QUEUE_HIGH).then(Instant::now);
             return;
         };
         // The rest of a response whose beginning was sent cannot be asked for again: its link stays as it is.
         let in_response = self.watchers.values().flat_map(|w| &w.legs).any(|l| l.in_response);
-        if since.elapsed() < LAG_PATIENCE || in_response || self.partial.is_some() {
+        if since.elapsed() < LAG_PATIENCE || in_response || self.outbox.partial().is_some() {
             return;
         }
         self.lagging = true;
@@ -305,14 +265,12 @@ impl Driver {
         {
             return Poll::Ready(Event::Revisions(answer));
         }
-        if let Some(out) = &self.out {
-            if self.full_since.is_some() {
-                if let Poll::Ready(gone) = out.poll_drained(cx, QUEUE_LOW) {
-                    return Poll::Ready(if gone { Event::ClientGone } else { Event::Drained });
-                }
-            } else if out.poll_gone(cx).is_ready() {
-                return Poll::Ready(Event::ClientGone);
+        if self.full_since.is_some() {
+            if let Poll::Ready(gone) = self.outbox.poll_drained(cx, QUEUE_LOW) {
+                return Poll::Ready(if gone { Event::ClientGone } else { Event::Drained });
             }
+        } else if self.outbox.poll_gone(cx).is_ready() {
+            return Poll::Ready(Event::ClientGone);
         }
         // Answers to requests are queued too: a client that does not read is not heard.
         if self.waiting.len() < WAITING_REQUESTS

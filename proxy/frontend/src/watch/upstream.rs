@@ -9,6 +9,7 @@ use super::create::{self, Creating};
 use super::driver::Driver;
 use super::link::LinkEvent;
 use super::messages;
+use super::outbox::Source;
 use super::watcher::LegState;
 use crate::error::NO_LEADER;
 use crate::metadata;
@@ -56,7 +57,8 @@ impl Driver {
             return Err(status.clone());
         }
         let here = |id: &i64| self.watchers.get(id).is_some_and(|w| w.legs.iter().any(|l| l.shard == shard));
-        if self.watchers.keys().any(|id| here(id) && self.has_part_of(*id)) {
+        let partial = |id: &i64| self.outbox.has_part_of(Source::of(*id, shard));
+        if self.watchers.keys().any(|id| here(id) && partial(id)) {
             // The client holds half a response. It forgets it with the stream, and resumes before it.
             return Err(Self::resumable("etcd-prism: a shard's stream broke within a fragmented response"));
         }
@@ -100,7 +102,7 @@ impl Driver {
         // Ids of watchers that were cancelled meanwhile are unknown.
         let Some(&id) = link.legs.get(&view.watch_id) else { return Ok(()) };
         if view.canceled {
-            self.on_canceled(shard, id, &message);
+            self.on_canceled(id, &message);
             return Ok(());
         }
         self.on_events(shard, id, message, &view)
@@ -161,7 +163,7 @@ impl Driver {
     }
 
     /// The shard ended a watcher: its start was compacted, usually.
-    fn on_canceled(&mut self, shard: ShardId, id: i64, message: &Bytes) {
+    fn on_canceled(&mut self, id: i64, message: &Bytes) {
         if self.creating.as_ref().is_some_and(|c| c.id == id) {
             // A leg of a watcher over several shards ended before the others began.
             return self.fail_create(None, "etcd-prism: a shard ended the watch while it was created");
@@ -175,7 +177,9 @@ impl Driver {
         for leg in watcher.legs {
             if let Some(link) = self.links.get_mut(&leg.shard) {
                 link.wanted -= 1;
-                if link.legs.remove(&leg.upstream_id).is_some() && leg.shard != shard {
+                // The shard that ended it is told too: until then it keeps the watcher, never in sync, and with it holds
+                // back progress of the whole link.
+                if link.legs.remove(&leg.upstream_id).is_some() {
                     link.send(messages::cancel(leg.upstream_id));
                 }
             }
@@ -232,7 +236,7 @@ impl Driver {
             let more = view.fragment;
             if left > 0
                 && let Some(creating) = &mut self.creating
-                && !creating.hold(frame, more)
+                && !creating.hold(shard, frame, more)
             {
                 self.fail_create(
                     None,
@@ -243,8 +247,9 @@ impl Driver {
         }
         // A response that is empty after filtering would look like progress. Only one that the client has a part of must
         // still be ended.
-        if left > 0 || (ends && self.has_part_of(id)) {
-            self.push_part(id, frame, view.fragment);
+        let source = Source::of(id, shard);
+        if left > 0 || (ends && self.outbox.has_part_of(source)) {
+            self.outbox.push(source, frame, view.fragment);
         }
         Ok(())
     }

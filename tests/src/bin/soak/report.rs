@@ -95,7 +95,7 @@ impl Report {
         self.proxies.iter().for_each(ProxySide::print);
         for (shard, (compacted, present)) in &self.compacted {
             println!("shard {shard}: compacted at {compacted}, present revision {present}");
-            // The first round only writes a mark, and the second one's mark is compacted by the third at the latest.
+            // The first round only leaves a mark; the one after it compacts there.
             if self.compactions_due >= 3 && *compacted == 0 {
                 violations.push(format!("shard {shard} was never compacted"));
             }
