@@ -21,6 +21,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// The same load straight on etcd and through every proxy this machine offers, in interleaved rounds.
     Ladder(LadderOptions),
+    /// Passes HTTP/2 requests on and does nothing else: what the libraries cost. The ladder starts it by itself.
+    Forward {
+        /// The address to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The address to connect to, once per connection.
+        #[arg(long)]
+        to: SocketAddr,
+    },
     /// Copies bytes between TCP connections: the floor of what any proxy costs. The ladder starts it by itself.
     Splice {
         /// The address to listen on.

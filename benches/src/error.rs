@@ -19,6 +19,8 @@ pub(crate) enum BenchError {
     LoadDied,
     #[error("HTTP/2: {0}")]
     Http2(#[from] h2::Error),
+    #[error("HTTP/2: {0}")]
+    Hyper(#[from] hyper::Error),
     #[error("the request cannot be built: {0}")]
     Request(#[from] http::Error),
     #[error("HTTP status {0}")]

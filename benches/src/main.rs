@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod error;
+mod forward;
 mod ladder;
 mod load;
 mod report;
@@ -36,6 +37,7 @@ fn run(command: Command) -> Result<(), BenchError> {
     let runtime = runtime.map_err(|cause| BenchError::io("start a runtime", cause))?;
     match command {
         Command::Ladder(options) => runtime.block_on(ladder::run(options)),
+        Command::Forward { listen, to } => runtime.block_on(forward::run(listen, to)),
         Command::Splice { listen, to } => runtime.block_on(splice::run(listen, to)),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum RungKind {
     Direct,
     /// Copies bytes between TCP connections.
     Splice,
+    /// Passes HTTP/2 requests on.
+    Forward,
     Prism,
     /// nginx with `grpc_pass`.
     Nginx,
@@ -27,12 +29,14 @@ pub(crate) enum RungKind {
 }
 
 impl RungKind {
-    pub(crate) const ALL: [Self; 5] = [Self::Direct, Self::Splice, Self::Prism, Self::Nginx, Self::GrpcProxy];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Direct, Self::Splice, Self::Forward, Self::Prism, Self::Nginx, Self::GrpcProxy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Splice => "splice",
+            Self::Forward => "forward",
             Self::Prism => "etcd-prism",
             Self::Nginx => "nginx",
             Self::GrpcProxy => "grpc-proxy",

@@ -9,7 +9,8 @@ use crate::works::{Unit, Work};
 
 type Figure = fn(&Sample) -> Option<f64>;
 
-const PROXIES: [RungKind; 4] = [RungKind::Splice, RungKind::Prism, RungKind::Nginx, RungKind::GrpcProxy];
+const PROXIES: [RungKind; 5] =
+    [RungKind::Splice, RungKind::Forward, RungKind::Prism, RungKind::Nginx, RungKind::GrpcProxy];
 
 /// Throughput and latency against direct, and the proxies' CPU time, of each rung.
 pub(crate) fn table(results: &Results) -> Table {

@@ -40,8 +40,10 @@ pub(crate) fn proxy(
 ) -> Result<Vec<OsString>, BenchError> {
     let args: Vec<OsString> = match rung {
         RungKind::Direct => Vec::new(),
-        RungKind::Splice => {
-            ["splice", "--listen", &listen.to_string(), "--to", &etcd.to_string()].map(OsString::from).into()
+        RungKind::Splice | RungKind::Forward => {
+            [rung.name(), "--listen", &listen.to_string(), "--to", &etcd.to_string()]
+                .map(OsString::from)
+                .into()
         }
         RungKind::Prism => {
             let config = scratch.write("etcd-prism.toml", &prism_config(listen, ports::free()?, etcd))?;

@@ -36,7 +36,7 @@ impl Tools {
         let missing = |name, hint| BenchError::Missing { name, hint };
         match rung {
             RungKind::Direct => Ok(None),
-            RungKind::Splice => Ok(Some(&self.own)),
+            RungKind::Splice | RungKind::Forward => Ok(Some(&self.own)),
             RungKind::GrpcProxy => Ok(Some(&self.etcd)),
             RungKind::Prism => {
                 let hint = "build it in the same profile, or give its path with --prism";

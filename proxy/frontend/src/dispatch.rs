@@ -88,16 +88,13 @@ pub async fn handle(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    if request.version() != Version::HTTP_2 {
+    // Plain HTTP comes over both versions: browsers and scrapers negotiate HTTP/2 on TLS.
+    if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
         return crate::http1::handle(&worker, &request);
     }
     let (mut head, body) = request.into_parts();
-    if head.method != Method::POST || !is_grpc(&head.headers) {
-        return respond::http(
-            http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "text/plain",
-            "gRPC only on HTTP/2\n",
-        );
+    if head.method != Method::POST {
+        return respond::http(http::StatusCode::METHOD_NOT_ALLOWED, "text/plain", "gRPC calls are POST requests\n");
     }
     let path = head.uri.path();
     let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on the client port, in the shapes of etcd's own handlers (`server/etcdserver/api/etcdhttp`). Everything is
+//! Plain HTTP on the client port, in the shapes of etcd's own handlers (`server/etcdserver/api/etcdhttp`). Everything is
 //! answered from what the health check last saw.
 
 use bytes::Bytes;

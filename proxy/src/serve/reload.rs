@@ -117,12 +117,14 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let logins = |c: &Config| {
         c.shards.iter().map(|s| (s.username.clone(), s.password_file.clone())).collect::<Vec<_>>()
     };
+    let allowed = |c: &Config| c.shards.iter().map(|s| s.allow_unsupported_version).collect::<Vec<_>>();
     let (was, is) = (&old.listen, &new.listen);
     let differs = [
         ("cluster_name", old.cluster_name != new.cluster_name),
         ("the routes", old.routes != new.routes),
         ("the list of shards", names(old) != names(new)),
         ("a shard's username or password_file", logins(old) != logins(new)),
+        ("a shard's allow_unsupported_version", allowed(old) != allowed(new)),
         ("listen.client", was.client != is.client),
         ("listen.admin", was.admin != is.admin),
         ("listen.advertise", was.advertise != is.advertise),

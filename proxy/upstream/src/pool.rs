@@ -31,21 +31,22 @@ pub enum Class {
 }
 
 impl Class {
-    /// Streams per connection before another one is opened. For lists: windows of stalled streams together stay below the
-    /// connection's window.
+    /// Streams per connection before another one is opened.
     fn max_streams(self) -> usize {
         match self {
-            Class::Unary => usize::MAX,
+            Class::Unary => 4000,
             Class::Bulk => 48,
             Class::Watch => 1000,
         }
     }
 
+    /// The windows of all streams together stay below the connection's, so that streams that nobody reads leave room for
+    /// the others. A window is room that is granted, not memory that is taken.
     fn windows(self) -> Windows {
         match self {
-            Class::Unary => Windows { stream: 1 << 20, connection: 256 << 20 },
+            Class::Unary => Windows { stream: 256 << 10, connection: 1 << 30 },
             Class::Bulk => Windows { stream: 1 << 20, connection: 64 << 20 },
-            Class::Watch => Windows { stream: 1 << 20, connection: 256 << 20 },
+            Class::Watch => Windows { stream: 256 << 10, connection: 256 << 20 },
         }
     }
 }

@@ -124,15 +124,15 @@ async fn python_etcd3() {
     python("etcd3").await;
 }
 
-/// Runs `python/NAME.py` with what `python/NAME.txt` asks for, in an environment of its own.
+/// Runs `NAME/client.py` with what `NAME/requirements.txt` asks for, in an environment of its own.
 async fn python(name: &str) {
     let site = Site::start().await;
     let environment = site.topology.scratch.path().join(name);
     build("python3 -m venv", Command::new("python3").args(["-m", "venv"]).arg(&environment)).await;
     let mut pip = Command::new(environment.join("bin/pip"));
-    pip.args(["install", "--quiet", "--requirement"]).arg(folder("python").join(format!("{name}.txt")));
+    pip.args(["install", "--quiet", "--requirement"]).arg(folder(name).join("requirements.txt"));
     build("pip install", &mut pip).await;
     let mut python = Command::new(environment.join("bin/python"));
-    python.arg(folder("python").join(format!("{name}.py")));
+    python.arg(folder(name).join("client.py"));
     site.drive(python).await;
 }

@@ -145,8 +145,8 @@ impl Run {
         watchers: &mut [Watcher],
     ) -> Result<(), String> {
         let mut writes: Vec<Pair<Event>> = Vec::new();
-        for index in 0..watchers.len() {
-            for key in self.last_keys(&watchers[index]) {
+        for watcher in &*watchers {
+            for key in self.last_keys(watcher) {
                 let written = self.succeed(&Call::Put(put(&key, "last"))).await?;
                 writes.push(revisions(&written).map(|revision| bare_event(EventType::Put, &key, revision)));
                 let deleted = self.succeed(&Call::Delete(delete(&key))).await?;
@@ -255,8 +255,9 @@ impl Run {
                 }
                 stream.send_progress_request();
                 while let Ok(response) = stream.try_next(ASK_AGAIN).await {
-                    let is_late_cancel = alive.iter().all(|watcher| watcher.ids[side] != response.watch_id);
-                    if !is_progress(&response) && !(response.canceled && is_late_cancel) {
+                    let is_late = alive.iter().all(|watcher| watcher.ids[side] != response.watch_id);
+                    let is_expected = is_progress(&response) || (response.canceled && is_late);
+                    if !is_expected {
                         return Err(format!(
                             "after everything was read, side {side} sends {}",
                             brief(&response)

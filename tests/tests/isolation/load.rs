@@ -31,10 +31,11 @@ pub(crate) fn prefix_of(route: &str) -> &'static str {
 }
 
 /// Operations of each route; every one of them has to be seen.
-pub(crate) const OPERATIONS: [&str; 9] =
-    ["create", "update", "get", "list", "delete", "leased create", "marker", "event", "progress"];
+pub(crate) const OPERATIONS: [&str; 10] = [
+    "create", "update", "get", "list", "delete", "leased create", "keep-alive", "marker", "event", "progress",
+];
 /// Operations that concern no route.
-pub(crate) const GENERAL: [&str; 3] = ["lease grant", "keep-alive", "status"];
+pub(crate) const GENERAL: [&str; 2] = ["lease grant", "status"];
 
 /// Runs until it is stopped.
 pub(crate) struct Load {
@@ -55,7 +56,7 @@ impl Load {
                 let worker = Worker { client, route, name, samples: samples.clone() };
                 tasks.push(repeat(&stop, worker, Worker::turn));
             }
-            let worker = Worker { client: shared.clone(), route, name: "leased", samples: samples.clone() };
+            let worker = Worker { client: Client::new(endpoint), route, name: "leased", samples: samples.clone() };
             tasks.push(repeat(&stop, worker, Worker::leased));
         }
         let worker = |client| Worker { client, route: NO_ROUTE, name: "general", samples: samples.clone() };
@@ -115,7 +116,7 @@ impl Worker {
         self.time("delete", self.client.kv().delete_range(delete(&key))).await;
     }
 
-    /// A lease, its renewal, and an object that hangs on it.
+    /// A lease, its renewal, and an object that hangs on it, on a connection that is used for one route.
     async fn leased(self, number: u64) {
         let request = LeaseGrantRequest { id: 0, ttl: 60 };
         let mut leases = self.client.lease();
@@ -130,7 +131,7 @@ impl Worker {
             let answer = answer.ok_or_else(|| Status::unknown("the stream ended without an answer"))?;
             if answer.ttl > 0 { Ok(()) } else { Err(Status::unknown("the lease is gone")) }
         };
-        self.samples.time(NO_ROUTE, "keep-alive", renewal).await;
+        self.time("keep-alive", renewal).await;
         let key = format!("{}leased-{number}", prefix_of(self.route));
         self.time("leased create", self.txn(&key, 0, id)).await;
     }

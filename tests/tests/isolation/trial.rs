@@ -155,7 +155,9 @@ fn check_unharmed(samples: &[Sample], victim: &str) {
     // What a read takes that has nothing to do with the proxy, the machine is to blame for.
     let machine = samples.iter().filter(|s| s.route == CONTROL).map(|s| s.took).max().unwrap_or_default();
     let others = samples.iter().filter(|s| s.route != victim && s.route != CONTROL);
-    let bad: Vec<&Sample> = others.filter(|s| s.error.is_some() || s.took > BOUND + machine).collect();
+    // The longest requests here are four round trips behind one another.
+    let bound = BOUND + 4 * machine;
+    let bad: Vec<&Sample> = others.filter(|s| s.error.is_some() || s.took > bound).collect();
     assert!(bad.is_empty(), "beside the fault of {victim:?} (machine: {machine:?}): {bad:#?}");
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_prism_proto::etcdserverpb::request_op::Request as Op;
 use etcd_prism_tests::client::Client;
+use etcd_prism_tests::etcd::EtcdBuilder;
+use etcd_prism_tests::layout::Layout;
+use etcd_prism_tests::proxy::ProxyBuilder;
 use etcd_prism_tests::raw::{RawConnection, RawStream, frame, request};
 use etcd_prism_tests::request::{get, list, put, txn, watch_prefix};
 use etcd_prism_tests::topology::Topology;
@@ -20,6 +23,13 @@ const VALUE: usize = 256 << 10;
 /// Together 16 MiB: far more than fits into any window.
 const KEYS: usize = 64;
 const RANGE: &str = "/etcdserverpb.KV/Range";
+/// For etcd to make that many lists at once on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn topology() -> Topology {
+    let patient = |proxy: ProxyBuilder| proxy.shard_extra("pods", "request_timeout = \"2m\"");
+    Topology::start_with(Layout::four_shards(), EtcdBuilder::new, patient).await
+}
 
 async fn fill(topology: &Topology, prefix: &str) {
     for index in 0..KEYS {
@@ -54,7 +64,8 @@ async fn stall(address: &str, path: &str, message: &[u8]) -> (RawConnection, h2:
     let (connection, _) = RawConnection::connect_with(address, WINDOW).await;
     let mut stream: RawStream = connection.open(request(path)).await.expect("a stream");
     stream.send(frame(message), true);
-    let (_, body, _) = stream.head().await.expect("the head of an answer");
+    let (head, body, _) = stream.head_within(PATIENCE).await.expect("the head of an answer");
+    assert!(!head.contains_key("grpc-status"), "{head:?}");
     (connection, body)
 }
 
@@ -91,7 +102,7 @@ async fn many_stalled_transactions_hold_up_nobody() {
 }
 
 async fn lists(path: &str, count: usize, each: u64, message: impl Fn(&str) -> Vec<u8>) {
-    let topology = Topology::four_shards().await;
+    let topology = topology().await;
     fill(&topology, "/registry/pods/").await;
     let (client, address) = (topology.client(), topology.proxy.endpoint().replace("http://", ""));
     others_work(&client).await;
@@ -128,7 +139,7 @@ async fn stalled_watches_lose_nothing() {
     const WRITES: usize = 256;
     // A queue of two MiB, and what the shard sends before it hears that the stream is closed.
     const EACH: u64 = 6 << 20;
-    let topology = Topology::four_shards().await;
+    let topology = topology().await;
     let client = topology.client();
     others_work(&client).await;
     let before = topology.proxy.rss();

@@ -18,14 +18,24 @@ fn suite(name: &str) -> String {
     let folder = path("tests/tests").join(name);
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let files = files.map(|file| file.expect("a file of a suite").path());
-    files.map(|file| std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))).collect()
+    files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
+        .map(|file| {
+            std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+        })
+        .collect()
 }
 
 #[test]
 fn tests_that_are_named_exist() {
     let text = read(COMPATIBILITY);
-    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    let named: Vec<_> = quoted(&text).filter_map(|quoted| quoted.split_once("::")).filter(|(s, f)| is_name(s) && is_name(f)).collect();
+    let is_name = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<_> = quoted(&text)
+        .filter_map(|quoted| quoted.split_once("::"))
+        .filter(|(s, f)| is_name(s) && is_name(f))
+        .collect();
     assert!(named.len() > 50, "only {} tests are named", named.len());
     let mut suites: BTreeMap<&str, String> = BTreeMap::new();
     let missing: Vec<_> = named
@@ -43,12 +53,19 @@ fn every_method_has_a_row() {
     let source = read("proxy/frontend/src/dispatch.rs");
     let methods = source.lines().filter_map(|line| line.trim().strip_prefix("\"/")?.strip_suffix("\","));
     let text = read(COMPATIBILITY);
-    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next()).collect();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split(" | ").next())
+        .collect();
     let mut count = 0;
     for method in methods {
         count += 1;
         let short = method.rsplit('.').next().unwrap_or(method);
-        assert!(rows.iter().any(|row| row.contains(&format!("`{short}`"))), "{COMPATIBILITY} has no row for {short}");
+        assert!(
+            rows.iter().any(|row| row.contains(&format!("`{short}`"))),
+            "{COMPATIBILITY} has no row for {short}"
+        );
     }
     assert!(count > 50, "only {count} methods were found");
 }
@@ -57,7 +74,8 @@ fn every_method_has_a_row() {
 #[test]
 fn every_key_of_the_configuration_is_explained() {
     let (example, text) = (read("config/examples/prism.toml"), read(OPERATIONS));
-    let rows: Vec<(&str, &str)> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ")).collect();
+    let rows: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ")).collect();
     let mut count = 0;
     for line in example.lines() {
         let Some((key, value)) = line.trim_start_matches('#').split_once('=') else { continue };
@@ -68,7 +86,8 @@ fn every_key_of_the_configuration_is_explained() {
         count += 1;
         let cells: Vec<&str> = rows.iter().filter(|(name, _)| *name == key).map(|(_, rest)| *rest).collect();
         assert!(!cells.is_empty(), "{OPERATIONS} has no row for {key}");
-        let defaults = cells.iter().filter_map(|rest| rest.split(" | ").next()?.strip_prefix('`')?.strip_suffix('`'));
+        let defaults =
+            cells.iter().filter_map(|rest| rest.split(" | ").next()?.strip_prefix('`')?.strip_suffix('`'));
         for default in defaults {
             let value = value.split('#').next().unwrap_or(value).trim();
             assert_eq!(default, value, "the default of {key}");
@@ -79,7 +98,8 @@ fn every_key_of_the_configuration_is_explained() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in ["README.md", "ARCHITECTURE.md", OPERATIONS, COMPATIBILITY, "docs/watch.md", "docs/leases.md"] {
+    for name in ["README.md", "ARCHITECTURE.md", OPERATIONS, COMPATIBILITY, "docs/watch.md", "docs/leases.md"]
+    {
         let (text, file) = (read(name), path(name));
         let folder = file.parent().unwrap_or(Path::new(""));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {

@@ -13,7 +13,8 @@ use crate::{path, read};
 const DRAIN: u64 = 10 + 5;
 
 fn yaml(name: &str) -> Yaml {
-    let mut documents = YamlLoader::load_from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut documents =
+        YamlLoader::load_from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(documents.len(), 1, "{name}");
     documents.swap_remove(0)
 }
@@ -36,7 +37,11 @@ fn unit(name: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn configurations_are_accepted() {
     for name in ["config/examples/prism.toml", "config/kubernetes/prism.toml"] {
-        let output = Command::new(tools::etcd_prism()).arg("check-config").arg(path(name)).output().expect("etcd-prism");
+        let output = Command::new(tools::etcd_prism())
+            .arg("check-config")
+            .arg(path(name))
+            .output()
+            .expect("etcd-prism");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {text}");
     }
@@ -47,10 +52,12 @@ fn the_static_pod_starts_the_proxy_and_lets_it_drain() {
     let pod = yaml("config/kubernetes/etcd-prism.yaml");
     assert_eq!((pod["kind"].as_str(), pod["apiVersion"].as_str()), (Some("Pod"), Some("v1")));
     let spec = &pod["spec"];
-    let grace = spec["terminationGracePeriodSeconds"].as_i64().and_then(|seconds| u64::try_from(seconds).ok());
+    let grace =
+        spec["terminationGracePeriodSeconds"].as_i64().and_then(|seconds| u64::try_from(seconds).ok());
     assert!(grace.is_some_and(|grace| grace >= DRAIN), "{grace:?}");
     let container = &spec["containers"][0];
-    let command: Vec<_> = container["command"].as_vec().expect("a command").iter().filter_map(Yaml::as_str).collect();
+    let command: Vec<_> =
+        container["command"].as_vec().expect("a command").iter().filter_map(Yaml::as_str).collect();
     assert_eq!(command[..2], ["etcd-prism", "serve"]);
     let config = command[2].strip_prefix("--config=").expect("the configuration");
     let mount = container["volumeMounts"][0]["mountPath"].as_str().expect("a mount");
@@ -80,7 +87,8 @@ fn the_unit_starts_the_proxy_and_lets_it_drain() {
 #[test]
 fn kubeadm_is_told_of_the_proxies() {
     let external = &yaml("config/kubernetes/kubeadm.yaml")["etcd"]["external"];
-    let endpoints: Vec<_> = external["endpoints"].as_vec().expect("endpoints").iter().filter_map(Yaml::as_str).collect();
+    let endpoints: Vec<_> =
+        external["endpoints"].as_vec().expect("endpoints").iter().filter_map(Yaml::as_str).collect();
     let advertise = format!("advertise = {endpoints:?}");
     assert!(read("config/kubernetes/prism.toml").contains(&advertise), "{advertise}");
     for key in ["caFile", "certFile", "keyFile"] {

@@ -68,5 +68,7 @@ fn names_labels_and_families_are_read() {
     assert_eq!(read.families, ["a".to_owned(), "b".to_owned()].into());
     assert!(read.has("a_count") && read.has("b") && !read.has("a"));
     assert_eq!(read.labels("a_count"), ["le", "route"].into());
-    assert!(read.matches("a_count", &[("route", "(spanning)")]) && !read.matches("a_count", &[("route", "pods")]));
+    assert!(
+        read.matches("a_count", &[("route", "(spanning)")]) && !read.matches("a_count", &[("route", "pods")])
+    );
 }

@@ -33,14 +33,20 @@ async fn exposition() -> Exposition {
     client.kv().range(list("/registry/")).await.expect("a list over all shards");
     client.kv().delete_range(delete("/registry/pods/a")).await.expect("a deletion");
     client.kv().delete_range(delete_prefix("/registry/")).await.expect_err("a deletion over all shards");
-    let lease = client.lease().lease_grant(LeaseGrantRequest { id: 0, ttl: 600 }).await.expect("a lease").into_inner();
+    let lease = client
+        .lease()
+        .lease_grant(LeaseGrantRequest { id: 0, ttl: 600 })
+        .await
+        .expect("a lease")
+        .into_inner();
     for key in ["/registry/pods/b", "/registry/events/b"] {
         client.kv().put(PutRequest { lease: lease.id, ..put(key, "1") }).await.expect("a put with a lease");
     }
     // The gauges of shards are set when the health check has seen them.
     let text = wait::until("the gauges of all shards", async || {
         let text = topology.proxy.metrics().await;
-        let seen = text.matches("etcd_prism_shard_up{shard=\"").count() == 4 && !text.contains("shard_up{shard=\"rest\"} 0");
+        let seen = text.matches("etcd_prism_shard_up{shard=\"").count() == 4
+            && !text.contains("shard_up{shard=\"rest\"} 0");
         if seen { Ok(text) } else { Err(text) }
     })
     .await;
@@ -54,7 +60,8 @@ fn expressions() -> Vec<(String, String)> {
     for group in rules[0]["groups"].as_vec().expect("groups") {
         for rule in group["rules"].as_vec().expect("rules") {
             let name = rule["alert"].as_str().expect("the name of an alert");
-            found.push((format!("{RULES}: {name}"), rule["expr"].as_str().expect("an expression").to_owned()));
+            found
+                .push((format!("{RULES}: {name}"), rule["expr"].as_str().expect("an expression").to_owned()));
         }
     }
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
@@ -90,8 +97,11 @@ async fn every_metric_is_one_that_the_proxy_exports() {
                 continue;
             }
             let own = exported.labels(selector.name);
-            let unknown = selector.matchers.iter().filter(|m| !OF_PROMETHEUS.contains(&m.0) && !own.contains(m.0));
-            wrong.extend(unknown.map(|(label, ..)| format!("{place}: {} has no label {label}", selector.name)));
+            let unknown =
+                selector.matchers.iter().filter(|m| !OF_PROMETHEUS.contains(&m.0) && !own.contains(m.0));
+            wrong.extend(
+                unknown.map(|(label, ..)| format!("{place}: {} has no label {label}", selector.name)),
+            );
             let exact = selector.matchers.iter().filter(|m| m.1 == "=" && !OF_PROMETHEUS.contains(&m.0));
             let exact: Vec<_> = exact.map(|(label, _, value)| (*label, *value)).collect();
             if !exported.matches(selector.name, &exact) {
@@ -130,7 +140,10 @@ fn every_alert_says_what_to_do() {
             let name = rule["alert"].as_str().expect("the name of an alert");
             assert!(names.insert(name), "{name} twice");
             for key in ["summary", "runbook"] {
-                assert!(rule["annotations"][key].as_str().is_some_and(|text| text.len() > 20), "{name}: no {key}");
+                assert!(
+                    rule["annotations"][key].as_str().is_some_and(|text| text.len() > 20),
+                    "{name}: no {key}"
+                );
             }
             let severity = rule["labels"]["severity"].as_str();
             assert!(matches!(severity, Some("critical" | "warning" | "info")), "{name}: {severity:?}");

@@ -17,12 +17,16 @@ use crate::gateway::Worker;
 /// Longest wait for a shard before the next one is tried: a shard that hangs must not make grants slow.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The longest TTL that etcd grants, in seconds.
+const MAX_TTL: i64 = 9_000_000_000;
+
 /// Grants a lease on one shard: the one that this connection uses, if it is well.
 pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, RequestError> {
     let exists = || Status::new(Code::FailedPrecondition, LEASE_EXISTS);
     let chosen_by_client = request.id != 0;
     let id = if chosen_by_client { request.id } else { rand::random_range(1..=i64::MAX) };
-    if chosen_by_client && exists_anywhere(&cx.worker, id).await {
+    // etcd looks at the TTL before the id: a shard refuses it in its own words.
+    if chosen_by_client && request.ttl <= MAX_TTL && exists_anywhere(&cx.worker, id).await {
         return Err(exists().into());
     }
     let request = LeaseGrantRequest { id, ttl: request.ttl };

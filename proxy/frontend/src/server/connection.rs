@@ -39,7 +39,8 @@ pub(super) async fn serve(
             Some(tls) => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(tls.load().current());
                 let stream = acceptor.accept(stream).await?;
-                let http2 = stream.get_ref().1.alpn_protocol() != Some(etcd_prism_tls::ALPN_HTTP1);
+                // Without ALPN a client speaks HTTP/1.1, as kubeadm's version check does; gRPC clients negotiate.
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(etcd_prism_tls::ALPN_H2);
                 Ok::<_, std::io::Error>(Greeted::Tls(http2, Box::new(stream)))
             }
         }

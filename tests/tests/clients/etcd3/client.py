@@ -1,11 +1,7 @@
 """Drives python-etcd3 through the proxies whose endpoints are the arguments; prints the cluster id that all replies carried."""
 
 import sys
-from pathlib import Path
 from urllib.parse import urlparse
-
-# This file has the library's name.
-sys.path = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent]
 
 import etcd3
 from etcd3 import etcdrpc

@@ -26,7 +26,7 @@ async def keys(client, prefix):
     header(get)
     assert get.value == b"1" and get.mod_revision == put.header.revision, get
     succeeded, responses = await client.transaction(
-        compare=[client.transactions.mod_revision(key) == put.header.revision],
+        compare=[client.transactions.mod(key) == put.header.revision],
         success=[client.transactions.put(key, b"2"), client.transactions.get(key)],
         failure=[client.transactions.get(key)],
     )
