@@ -41,13 +41,13 @@ test: export ETCD_PRISM_KUBE = $(or $(KUBE),$(newest_kube))
 test: ## all tests, with one Kubernetes minor (KUBE=1.37)
 	@scripts/preflight test
 	$(build_tests)
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 test-all: export ETCD_PRISM_KUBE = $(all_kube)
 test-all: ## all tests and the long ones, with every Kubernetes minor
 	@scripts/preflight test-all
 	$(build_tests)
-	cargo test --workspace -- --include-ignored
+	cargo test --workspace --no-fail-fast -- --include-ignored
 
 soak: export ETCD_PRISM_KUBE = $(all_kube)
 soak: ## API servers of both minors at work over four shards (MINUTES=15)
