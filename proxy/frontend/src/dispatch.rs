@@ -94,7 +94,11 @@ pub async fn handle(
     }
     let (mut head, body) = request.into_parts();
     if head.method != Method::POST {
-        return respond::http(http::StatusCode::METHOD_NOT_ALLOWED, "text/plain", "gRPC calls are POST requests\n");
+        return respond::http(
+            http::StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "gRPC calls are POST requests\n",
+        );
     }
     let path = head.uri.path();
     let method = METHODS.iter().position(|m| *m == path).unwrap_or(METHODS.len() - 1);

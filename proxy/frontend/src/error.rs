@@ -29,6 +29,8 @@ pub enum RequestError {
     TooLarge,
     #[error("too many operations")]
     TooManyOps,
+    #[error("invalid sort option")]
+    InvalidSort,
     #[error("transaction or range spans routes")]
     Spans(String),
     #[error("reserved key")]
@@ -44,6 +46,7 @@ impl From<TxnError> for RequestError {
         match error {
             TxnError::Malformed(malformed) => malformed.into(),
             TxnError::TooManyOps => RequestError::TooManyOps,
+            TxnError::InvalidSort => RequestError::InvalidSort,
         }
     }
 }
@@ -66,6 +69,7 @@ impl RequestError {
             Self::TooManyOps => {
                 Status::new(Code::InvalidArgument, "etcdserver: too many operations in txn request")
             }
+            Self::InvalidSort => Status::new(Code::InvalidArgument, "etcdserver: invalid sort option"),
             Self::Spans(text) => Status::new(Code::InvalidArgument, format!("etcd-prism: {text}")),
             Self::Reserved => Status::new(
                 Code::InvalidArgument,

@@ -40,7 +40,8 @@ impl Reply {
     ) -> Result<Self, UpstreamError> {
         let (head, body) = response.into_parts();
         // grpc-go answers a request that it cannot read with an HTTP error and a gRPC status: the status is for the client.
-        if head.status != http::StatusCode::OK && status_of(&head.headers).is_none_or(|s| s.code == Code::Ok) {
+        if head.status != http::StatusCode::OK && status_of(&head.headers).is_none_or(|s| s.code == Code::Ok)
+        {
             let reason = format!("HTTP status {}", head.status);
             return Err(UpstreamError::BadReply { shard: shard.to_owned(), reason });
         }

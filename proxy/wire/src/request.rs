@@ -30,6 +30,11 @@ pub struct Range<'a> {
 }
 
 impl Range<'_> {
+    /// Whether order and target are ones that exist. etcd 3.5 crashes on others, so no shard may see them.
+    pub fn sort_exists(&self) -> bool {
+        (0..=2).contains(&self.sort_order) && (0..=4).contains(&self.sort_target)
+    }
+
     /// Sorted other than by ascending key.
     pub fn is_sorted(&self) -> bool {
         // As in etcd: a target without an order means ascending by that target.
@@ -127,6 +132,9 @@ pub enum TxnError {
     /// More operations than etcd's `--max-txn-ops` allows, counted as etcd counts them.
     #[error("too many operations")]
     TooManyOps,
+    /// A Range with a sort order or target that does not exist.
+    #[error("invalid sort option")]
+    InvalidSort,
 }
 
 /// The outline of a transaction.
@@ -210,6 +218,10 @@ fn operation<'a>(
     Ok(match member.number {
         1 => {
             let range = range(body)?;
+            // etcd looks at the key first.
+            if !range.sort_exists() && !range.keys.key.is_empty() {
+                return Err(TxnError::InvalidSort);
+            }
             visit(Use::Read { revision: range.revision }, range.keys);
             false
         }

@@ -48,7 +48,8 @@ impl Site {
         let mut ids = Vec::new();
         for proxy in [&self.topology.proxy, &self.second] {
             let client = proxy.client();
-            let members = client.cluster().member_list(MemberListRequest::default()).await.expect("the members");
+            let members =
+                client.cluster().member_list(MemberListRequest::default()).await.expect("the members");
             ids.push(members.into_inner().header.expect("a header").cluster_id);
             for key in ["/registry/events/a", "/registry/leases/a", "/registry/pods/a", "a"] {
                 let read = client.kv().range(get(key)).await.expect("a read").into_inner();
@@ -66,7 +67,8 @@ impl Site {
     /// Runs a client with both endpoints; it prints `cluster_id=ID` and exits with success.
     async fn drive(&self, mut command: Command) {
         command.args(self.endpoints()).kill_on_drop(true);
-        let output = timeout(PATIENCE, command.output()).await.expect("the client ends").expect("the client starts");
+        let output =
+            timeout(PATIENCE, command.output()).await.expect("the client ends").expect("the client starts");
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}\n{text}\n{errors}", output.status);
@@ -84,7 +86,8 @@ fn folder(name: &str) -> PathBuf {
 async fn build(what: &str, command: &mut Command) {
     let output = timeout(PATIENCE, command.output()).await.expect("the build ends");
     let output = output.unwrap_or_else(|error| panic!("{what}: {error}"));
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{what}: {}\n{text}", output.status);
 }
 

@@ -32,7 +32,16 @@ pub(crate) fn prefix_of(route: &str) -> &'static str {
 
 /// Operations of each route; every one of them has to be seen.
 pub(crate) const OPERATIONS: [&str; 10] = [
-    "create", "update", "get", "list", "delete", "leased create", "keep-alive", "marker", "event", "progress",
+    "create",
+    "update",
+    "get",
+    "list",
+    "delete",
+    "leased create",
+    "keep-alive",
+    "marker",
+    "event",
+    "progress",
 ];
 /// Operations that concern no route.
 pub(crate) const GENERAL: [&str; 2] = ["lease grant", "status"];
@@ -56,7 +65,8 @@ impl Load {
                 let worker = Worker { client, route, name, samples: samples.clone() };
                 tasks.push(repeat(&stop, worker, Worker::turn));
             }
-            let worker = Worker { client: Client::new(endpoint), route, name: "leased", samples: samples.clone() };
+            let worker =
+                Worker { client: Client::new(endpoint), route, name: "leased", samples: samples.clone() };
             tasks.push(repeat(&stop, worker, Worker::leased));
         }
         let worker = |client| Worker { client, route: NO_ROUTE, name: "general", samples: samples.clone() };

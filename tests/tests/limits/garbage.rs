@@ -227,7 +227,8 @@ async fn huge_headers_are_refused() {
         let mut huge = request("/etcdserverpb.KV/Range");
         for index in 0..count {
             let name = http::HeaderName::from_bytes(format!("x-{index}").as_bytes()).expect("a header name");
-            huge.headers_mut().insert(name, HeaderValue::from_bytes(&vec![b'h'; one]).expect("a header value"));
+            huge.headers_mut()
+                .insert(name, HeaderValue::from_bytes(&vec![b'h'; one]).expect("a header value"));
         }
         let connection = RawConnection::connect(&address).await;
         let refused = connection.exchange(huge, body()).await;
@@ -242,7 +243,8 @@ async fn huge_headers_are_refused() {
     }
     // As large as a client with a long token has them.
     let mut long = request("/etcdserverpb.KV/Range");
-    long.headers_mut().insert("authorization", HeaderValue::from_bytes(&vec![b't'; 16 << 10]).expect("a header value"));
+    long.headers_mut()
+        .insert("authorization", HeaderValue::from_bytes(&vec![b't'; 16 << 10]).expect("a header value"));
     assert!(others.exchange(long, body()).await.is_ok());
 }
 

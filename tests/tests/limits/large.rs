@@ -46,7 +46,9 @@ async fn topology(version: Version) -> Topology {
     let shard = |name: &str| EtcdBuilder::new(name).version(version).quota(4 << 30);
     // etcd needs a while to make an answer of 256 MiB, four of them at once all the more.
     let patient = |proxy: ProxyBuilder| {
-        ["events", "leases", "pods", "rest"].into_iter().fold(proxy, |proxy, name| proxy.shard_extra(name, "request_timeout = \"2m\""))
+        ["events", "leases", "pods", "rest"]
+            .into_iter()
+            .fold(proxy, |proxy, name| proxy.shard_extra(name, "request_timeout = \"2m\""))
     };
     Topology::start_with(Layout::four_shards(), shard, patient).await
 }

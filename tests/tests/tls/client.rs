@@ -50,12 +50,16 @@ impl Dialler {
     }
 
     /// A connection on which a request was answered, and the server's certificate; or why there is none.
-    pub(crate) async fn connect(&self, address: &str) -> Result<(RawConnection, CertificateDer<'static>), String> {
+    pub(crate) async fn connect(
+        &self,
+        address: &str,
+    ) -> Result<(RawConnection, CertificateDer<'static>), String> {
         let stream = self.handshake(address).await.map_err(|error| error.to_string())?;
         let session = stream.get_ref().1;
         assert_eq!(session.alpn_protocol(), Some(b"h2".as_slice()));
         let certificate = session.peer_certificates().expect("a certificate")[0].clone().into_owned();
-        let (connection, _) = RawConnection::over(stream, 1 << 20).await.map_err(|error| error.to_string())?;
+        let (connection, _) =
+            RawConnection::over(stream, 1 << 20).await.map_err(|error| error.to_string())?;
         works(&connection, "/registry/pods/tls").await?;
         Ok((connection, certificate))
     }

@@ -9,7 +9,10 @@ use crate::client::Dialler;
 use crate::mutual::Site;
 
 fn get(path: &str) -> Request<Empty<Bytes>> {
-    Request::get(format!("https://127.0.0.1{path}")).header("host", "127.0.0.1").body(Empty::new()).expect("a request")
+    Request::get(format!("https://127.0.0.1{path}"))
+        .header("host", "127.0.0.1")
+        .body(Empty::new())
+        .expect("a request")
 }
 
 #[tokio::test]
@@ -17,13 +20,20 @@ async fn http1_is_spoken_where_it_is_offered_alone() {
     let site = Site::start(&[]).await;
     let identity = site.clients.issue("prober");
     for offered in [&[b"http/1.1".as_slice()][..], &[b"http/1.1", b"h2"]] {
-        let stream = Dialler::offering(&site.servers, Some(&identity), offered).handshake(&site.address()).await.expect("TLS");
+        let stream = Dialler::offering(&site.servers, Some(&identity), offered)
+            .handshake(&site.address())
+            .await
+            .expect("TLS");
         // The server's order counts: gRPC is what the port is for.
         let expected = if offered.len() == 1 { b"http/1.1".as_slice() } else { b"h2" };
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(expected));
     }
-    let stream = Dialler::offering(&site.servers, Some(&identity), &[b"http/1.1"]).handshake(&site.address()).await.expect("TLS");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
+    let stream = Dialler::offering(&site.servers, Some(&identity), &[b"http/1.1"])
+        .handshake(&site.address())
+        .await
+        .expect("TLS");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
     tokio::spawn(connection);
     for path in ["/health", "/version", "/livez", "/readyz", "/metrics"] {
         let response = sender.send_request(get(path)).await.expect("an answer");
@@ -39,7 +49,9 @@ async fn probes_work_over_http2() {
     let identity = site.clients.issue("prober");
     let stream = Dialler::new(&site.servers, Some(&identity)).handshake(&site.address()).await.expect("TLS");
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
     tokio::spawn(connection);
     for path in ["/health", "/version", "/livez", "/readyz", "/metrics"] {
         let response = sender.send_request(get(path)).await.expect("an answer");

@@ -17,7 +17,8 @@ async fn handshakes_that_do_not_go_on_are_let_go() {
     let address = site.address();
     let mut waits = tokio::task::JoinSet::new();
     // A ClientHello of which the rest never comes.
-    for beginning in [&b""[..], &[0x16], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]] {
+    for beginning in [&b""[..], &[0x16], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]]
+    {
         let mut stream = TcpStream::connect(&address).await.expect("a connection");
         stream.write_all(beginning).await.expect("the beginning");
         waits.spawn(async move {

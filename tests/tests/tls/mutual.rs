@@ -56,14 +56,27 @@ impl Site {
 async fn only_clients_of_the_right_authority_are_let_in() {
     let site = Site::start(&[]).await;
     let (address, strangers) = (site.address(), Authority::new("strangers"));
-    let (connection, certificate) = site.dialler().connect(&address).await.expect("a client of the right authority");
+    let (connection, certificate) =
+        site.dialler().connect(&address).await.expect("a client of the right authority");
     assert_eq!(certificate, site.identity.certificate());
     let refused = [
         ("no certificate", Dialler::new(&site.servers, None)),
-        ("a certificate of another authority", Dialler::new(&site.servers, Some(&strangers.issue("apiserver")))),
-        ("a certificate of the servers' authority", Dialler::new(&site.servers, Some(&site.servers.issue("apiserver")))),
-        ("an expired certificate", Dialler::new(&site.servers, Some(&site.clients.issue_expired("apiserver")))),
-        ("a client that does not trust the proxy", Dialler::new(&strangers, Some(&site.clients.issue("apiserver")))),
+        (
+            "a certificate of another authority",
+            Dialler::new(&site.servers, Some(&strangers.issue("apiserver"))),
+        ),
+        (
+            "a certificate of the servers' authority",
+            Dialler::new(&site.servers, Some(&site.servers.issue("apiserver"))),
+        ),
+        (
+            "an expired certificate",
+            Dialler::new(&site.servers, Some(&site.clients.issue_expired("apiserver"))),
+        ),
+        (
+            "a client that does not trust the proxy",
+            Dialler::new(&strangers, Some(&site.clients.issue("apiserver"))),
+        ),
     ];
     for (what, dialler) in refused {
         let error = dialler.connect(&address).await.err();
@@ -81,7 +94,9 @@ async fn plaintext_is_refused(address: &str) {
     works(&connection, "/registry/pods/a").await.expect_err("plaintext at a TLS port");
     task.await.expect("the connection's task").expect_err("the connection ends");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("a request");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .expect("a request");
     let mut answer = Vec::new();
     let end = tokio::time::timeout(etcd_prism_tests::wait::DEADLINE, stream.read_to_end(&mut answer)).await;
     assert!(end.is_ok(), "the connection stays open");
@@ -130,13 +145,18 @@ async fn two_hundred_connections_that_all_work() {
     for index in 0..CONNECTIONS {
         let (address, dialler) = (address.clone(), dialler.clone());
         opening.spawn(async move {
-            let (connection, _) = dialler.connect(&address).await.unwrap_or_else(|error| panic!("{index}: {error}"));
+            let (connection, _) =
+                dialler.connect(&address).await.unwrap_or_else(|error| panic!("{index}: {error}"));
             connection
         });
     }
     let connections = opening.join_all().await;
     let grown = site.topology.proxy.rss().saturating_sub(before);
-    println!("{CONNECTIONS} connections: the proxy grew by {} KiB, {} KiB each", grown >> 10, grown / 1024 / CONNECTIONS as u64);
+    println!(
+        "{CONNECTIONS} connections: the proxy grew by {} KiB, {} KiB each",
+        grown >> 10,
+        grown / 1024 / CONNECTIONS as u64
+    );
     assert!(grown < CONNECTIONS as u64 * (256 << 10), "{grown} bytes");
     for (index, connection) in connections.iter().enumerate() {
         works(connection, &format!("/registry/pods/{index}")).await.expect("a connection that works");

@@ -34,7 +34,9 @@ impl Load {
             let (stop, done) = (stop.clone(), done.clone());
             tasks.push(tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    works(&connection, &format!("/registry/pods/load-{index}")).await.expect("a connection that goes on");
+                    works(&connection, &format!("/registry/pods/load-{index}"))
+                        .await
+                        .expect("a connection that goes on");
                     done.fetch_add(1, Ordering::Relaxed);
                     tokio::task::yield_now().await;
                 }
@@ -104,7 +106,10 @@ async fn certificates_change_without_a_connection_lost() {
         assert_eq!(shown(&dialler, &address).await, Ok(next.certificate()));
         site.files.identity(&next);
     }
-    println!("{} rounds of requests on {CONNECTIONS} connections while certificates changed {ROUNDS} times", load.stop().await);
+    println!(
+        "{} rounds of requests on {CONNECTIONS} connections while certificates changed {ROUNDS} times",
+        load.stop().await
+    );
     // The watch from before all that is still there.
     works(&watching, "/registry/pods/watched").await.expect("the first connection");
     let event = tokio::time::timeout(wait::DEADLINE, watch.data()).await.expect("an event in time");

@@ -39,7 +39,13 @@ struct Site {
 }
 
 /// A proxy that is `client` to a shard that is `server`, and trusts `trusted`.
-async fn start(trust: &Trust, server: &Identity, trusted: &Authority, client: Option<&Identity>, server_name: &str) -> Site {
+async fn start(
+    trust: &Trust,
+    server: &Identity,
+    trusted: &Authority,
+    client: Option<&Identity>,
+    server_name: &str,
+) -> Site {
     let (scratch, layout) = (Arc::new(Scratch::new()), Layout::four_shards());
     let etcd_files = Files::new(scratch.path(), "etcd-tls");
     let (cert, key) = etcd_files.identity(server);
@@ -61,7 +67,8 @@ async fn start(trust: &Trust, server: &Identity, trusted: &Authority, client: Op
     for (name, cluster) in &shards {
         builder = builder.shard(name, cluster.endpoints());
     }
-    let proxy = builder.shard(SECURE, vec![etcd.endpoint()]).shard_extra(SECURE, &toml).start_unready(&scratch);
+    let proxy =
+        builder.shard(SECURE, vec![etcd.endpoint()]).shard_extra(SECURE, &toml).start_unready(&scratch);
     proxy.expect_log(SECURE);
     let client = proxy.client();
     wait::until("the plaintext shards", async || client.kv().put(put("/registry/events/a", "1")).await).await;
@@ -92,7 +99,8 @@ async fn a_shard_that_asks_for_a_certificate_is_served() {
 #[tokio::test]
 async fn the_name_in_the_certificate_of_a_shard_can_be_given() {
     let trust = Trust { servers: Authority::new("etcd"), clients: Authority::new("etcd clients") };
-    let (identity, server) = (trust.clients.issue("etcd-prism"), trust.servers.issue_for("etcd", "etcd.example.com"));
+    let (identity, server) =
+        (trust.clients.issue("etcd-prism"), trust.servers.issue_for("etcd", "etcd.example.com"));
     let site = start(&trust, &server, &trust.servers, Some(&identity), "etcd.example.com").await;
     let client = site.proxy.client();
     wait::until("the shard with TLS", async || write(&client).await).await;
@@ -107,11 +115,21 @@ async fn a_shard_without_trust_is_not_served() {
     let foreign = trust.servers.issue_for("etcd", "etcd.example.com");
     let cases = [
         ("the proxy trusts another authority", &server, &strangers, Some(identity.clone())),
-        ("the shard's certificate has expired", &trust.servers.issue_expired("etcd"), &trust.servers, Some(identity.clone())),
+        (
+            "the shard's certificate has expired",
+            &trust.servers.issue_expired("etcd"),
+            &trust.servers,
+            Some(identity.clone()),
+        ),
         ("the shard's certificate has another name", &foreign, &trust.servers, Some(identity)),
         ("the proxy has no certificate", &server, &trust.servers, None),
         ("the shard does not trust the proxy", &server, &trust.servers, Some(strangers.issue("etcd-prism"))),
-        ("the proxy's certificate has expired", &server, &trust.servers, Some(trust.clients.issue_expired("etcd-prism"))),
+        (
+            "the proxy's certificate has expired",
+            &server,
+            &trust.servers,
+            Some(trust.clients.issue_expired("etcd-prism")),
+        ),
     ];
     let mut trials = tokio::task::JoinSet::new();
     for (what, server, trusted, identity) in cases {

@@ -26,6 +26,9 @@ pub async fn handle(
     routed: &mut Routed,
 ) -> Result<Response<ResponseBody>, RequestError> {
     let range = request::range(request.message())?;
+    if !range.sort_exists() && !range.keys.key.is_empty() {
+        return Err(RequestError::InvalidSort);
+    }
     let keyspace = &cx.gateway().keyspace;
     let patch = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
     let placement = match range.keys.clamped() {

@@ -94,8 +94,8 @@ fn check(range: &Range<'_>) -> Result<(), RequestError> {
     if range.keys.key.is_empty() {
         return invalid("etcdserver: key is not provided");
     }
-    if !(0..=2).contains(&range.sort_order) || !(0..=4).contains(&range.sort_target) {
-        return invalid("etcdserver: invalid sort option");
+    if !range.sort_exists() {
+        return Err(RequestError::InvalidSort);
     }
     let natural = range.sort_target == 0 && range.sort_order != 2;
     if !natural {

@@ -145,7 +145,8 @@ mod tests {
         let (sender, mut receiver) = queue::queue();
         let mut outbox = Outbox::new(sender);
         let (a, b) = (Source::of(1, ShardId(0)), Source::of(1, ShardId(1)));
-        let mut push = |source, text: &'static str, more| outbox.push(source, Bytes::from_static(text.as_bytes()), more);
+        let mut push =
+            |source, text: &'static str, more| outbox.push(source, Bytes::from_static(text.as_bytes()), more);
         push(a, "a1 ", true);
         push(b, "b1 ", true);
         push(Source::own(2), "created ", false);
@@ -162,7 +163,9 @@ mod tests {
         let mut outbox = Outbox::new(sender);
         outbox.push(Source::of(1, ShardId(0)), Bytes::from_static(b"a1 "), true);
         outbox.push(Source::of(2, ShardId(1)), Bytes::from_static(b"b "), false);
-        assert!(outbox.has_part_of(Source::of(1, ShardId(0))) && !outbox.has_part_of(Source::of(2, ShardId(1))));
+        assert!(
+            outbox.has_part_of(Source::of(1, ShardId(0))) && !outbox.has_part_of(Source::of(2, ShardId(1)))
+        );
         outbox.forget(1);
         assert_eq!(sent(&mut receiver), "a1 b ");
     }

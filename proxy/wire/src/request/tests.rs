@@ -184,6 +184,18 @@ fn operations_are_counted_as_etcd_counts_them() {
 }
 
 #[test]
+fn sort_options_that_do_not_exist_are_refused() {
+    let txn = |key: &[u8], sort_target| {
+        let range = pb::RangeRequest { key: key.to_vec().into(), sort_target, ..Default::default() };
+        let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestRange(range)) };
+        pb::TxnRequest { success: vec![op], ..Default::default() }.encode_to_vec()
+    };
+    assert!(scan(&txn(b"k", 4), 128).is_ok());
+    assert_eq!(scan(&txn(b"k", 5), 128), Err(TxnError::InvalidSort));
+    assert!(scan(&txn(b"", 5), 128).is_ok());
+}
+
+#[test]
 fn last_length_past_the_end_is_refused() {
     // success { op whose length says one byte more than there is }
     assert!(scan(&[0x12, 0x03, 0x12, 0x02, 0x0a], 128).is_err());
