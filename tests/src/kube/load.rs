@@ -20,6 +20,8 @@ pub struct Tally {
     pub done: BTreeMap<&'static str, u64>,
     /// The slowest of them.
     pub slowest: Duration,
+    /// By how much a pause was too long at most: so long nothing ran here, for want of a processor.
+    pub stall: Duration,
     pub failures: Vec<String>,
 }
 
@@ -105,7 +107,11 @@ impl Load {
 
 impl Shared {
     async fn goes_on(&self) -> bool {
+        let started = Instant::now();
         sleep(self.pause).await;
+        let stall = started.elapsed().saturating_sub(self.pause);
+        let mut tally = self.tally.lock();
+        tally.stall = tally.stall.max(stall);
         !self.stop.load(Ordering::Relaxed)
     }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_prism_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
 use etcd_prism_tests::delay::DelayProxy;
 use etcd_prism_tests::layout::Layout;
 use etcd_prism_tests::proxy::ProxyBuilder;
+use etcd_prism_tests::request::put;
 use etcd_prism_tests::scratch::Scratch;
 use etcd_prism_tests::topology::Topology;
+use tokio::time::Instant;
 
 use crate::MACHINE;
-use crate::trial::{Allowed, TIMEOUTS, Trial};
+use crate::trial::{Allowed, REQUEST_TIMEOUT, SLACK, TIMEOUTS, Trial};
 
 const VICTIM: &str = "events";
 const DELAY: Duration = Duration::from_secs(5);
@@ -26,6 +29,29 @@ async fn a_slow_shard_harms_nobody_else() {
     trial.endure(mark, &ALLOWED).await;
     relay.set_delay(Duration::ZERO);
     trial.end(&ALLOWED).await;
+}
+
+/// A write that takes several steps (its lease has to be brought to the shard first) is answered within the same bound.
+#[tokio::test]
+async fn the_bound_holds_for_all_steps_together() {
+    let _machine = MACHINE.lock().await;
+    let (topology, relay) = topology().await;
+    topology.proxy.expect_log(VICTIM);
+    let client = topology.client();
+    client.kv().put(put("/registry/configmaps/a", "1")).await.expect("a write elsewhere");
+    let lease = client
+        .lease()
+        .lease_grant(LeaseGrantRequest { id: 0, ttl: 600 })
+        .await
+        .expect("a lease")
+        .into_inner()
+        .id;
+    relay.set_delay(DELAY);
+    let start = Instant::now();
+    let write = PutRequest { lease, ..put("/registry/events/a", "1") };
+    let refused = client.kv().put(write).await.expect_err("two answers take longer than the bound");
+    assert!(start.elapsed() < REQUEST_TIMEOUT + SLACK, "answered after {:?}: {refused:?}", start.elapsed());
+    assert!(TIMEOUTS.contains(&(refused.code(), refused.message())), "{refused:?}");
 }
 
 /// Four shards, one of them behind a relay.

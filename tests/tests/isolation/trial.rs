@@ -15,9 +15,9 @@ use crate::watcher::Watcher;
 /// The promise to every other route.
 const BOUND: Duration = Duration::from_secs(1);
 /// The proxy's own bound on a request (`request_timeout` of a shard).
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// What a busy machine may add to it.
-const SLACK: Duration = Duration::from_secs(3);
+pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// Requests of each kind before, during and after the fault.
 const EACH: usize = 15;
 /// A fault lasts until every kind of request was made under it, and at least that many answers of the shard concerned.

@@ -45,9 +45,9 @@ async fn as_deep_as_etcd_goes() {
 #[tokio::test]
 async fn bombs_are_refused() {
     let pair = Pair::start().await;
-    let mut wide = vec![0x12, 0x00].repeat(100);
+    let mut wide = [0x12, 0x00].repeat(100);
     for _ in 0..150 {
-        wide = [field(2, &field(4, &wide)), vec![0x12, 0x00].repeat(100)].concat();
+        wide = [field(2, &field(4, &wide)), [0x12, 0x00].repeat(100)].concat();
     }
     let bombs =
         [("5,000 deep", nested(5_000)), ("100,000 deep", nested(100_000)), ("wide and deep", frame(&wide))];

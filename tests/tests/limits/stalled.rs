@@ -162,7 +162,7 @@ async fn stalled_watches_lose_nothing() {
     let grown = topology.proxy.rss().saturating_sub(before);
     println!(
         "{STALLED} watches, {} MiB of events not read by each: the proxy grew by {} MiB",
-        WRITES * VALUE >> 20,
+        (WRITES * VALUE) >> 20,
         grown >> 20
     );
     assert!(grown < STALLED as u64 * EACH, "{grown} bytes");

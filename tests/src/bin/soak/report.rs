@@ -67,7 +67,10 @@ impl Report {
         for (what, count) in &self.tally.done {
             println!("  {what}: {count}");
         }
-        println!("  slowest: {:?}", self.tally.slowest);
+        println!(
+            "  slowest: {:?}; longest wait of the load for a processor: {:?}",
+            self.tally.slowest, self.tally.stall
+        );
         let mut failures = self.tally.failures.clone();
         for (kind, seen) in &self.informers {
             let lost = seen.violations.iter().map(|text| format!("watch of {}: {text}", kind.resource()));

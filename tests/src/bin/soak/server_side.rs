@@ -41,7 +41,8 @@ impl ServerSide {
         let good = self.growth(CONSISTENT_READS, &[("success", "true"), ("fallback", "false")]);
         let all = self.growth(CONSISTENT_READS, &[]);
         println!("  consistent reads: {}, served by the cache: {}", total(&all), total(&good));
-        if all != good {
+        // A machine that stands still for 3 s makes one or the other fall back; a proxy that withholds progress, each.
+        if total(&all) - total(&good) > total(&all) / 1_000 {
             must_be_empty(
                 "consistent reads that the cache did not serve",
                 format!("{all:?}, served: {good:?}"),
