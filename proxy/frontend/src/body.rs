@@ -82,6 +82,12 @@ impl Forward {
             None if self.left > 0 => return Poll::Ready(Some(Err(BodyError("upstream: cut off".into())))),
             None => return Poll::Ready(None),
         };
+        if let Some(trailers) = frame.trailers_ref() {
+            let status = etcd_prism_upstream::reply::status_of(trailers);
+            if self.left > 0 && status.is_none_or(|s| s.code == etcd_prism_wire::Code::Ok) {
+                return Poll::Ready(Some(Err(BodyError("upstream: message cut off".into()))));
+            }
+        }
         if let Some(data) = frame.data_ref() {
             match self.left.checked_sub(data.len()) {
                 Some(left) => self.left = left,

@@ -108,6 +108,10 @@ pub async fn handle(
     let cx = Context { worker, connection, headers: Arc::new(head.headers) };
     let response = if METHODS[method] == UNKNOWN {
         respond::status(&other::unknown(path))
+    } else if let Some(encoding) = metadata::unknown_encoding(&cx.headers) {
+        // grpc-go's text for a server that lacks the codec.
+        let text = format!("grpc: Decompressor is not installed for grpc-encoding \"{encoding}\"");
+        respond::status(&Status::new(Code::Unimplemented, text))
     } else if metadata::has_valid_version(&cx.headers) {
         serve(&cx, METHODS[method], body, &mut account).await.unwrap_or_else(|e| respond::status(&e.status()))
     } else {

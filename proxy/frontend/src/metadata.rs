@@ -38,3 +38,9 @@ pub fn requires_leader(headers: &HeaderMap) -> bool {
 pub fn has_valid_version(headers: &HeaderMap) -> bool {
     headers.get("client-api-version").is_none_or(|v| std::str::from_utf8(v.as_bytes()).is_ok())
 }
+
+/// The encoding of the request's messages, if it is one: the proxy never looks inside compressed frames.
+pub fn unknown_encoding(headers: &HeaderMap) -> Option<std::borrow::Cow<'_, str>> {
+    let encoding = headers.get("grpc-encoding")?.as_bytes();
+    (!matches!(encoding, b"" | b"identity")).then(|| String::from_utf8_lossy(encoding))
+}

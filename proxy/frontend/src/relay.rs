@@ -46,17 +46,29 @@ where
         reason: reason.to_string(),
     };
     let mut frames = FrameReader::new(reply::MAX_REPLY);
-    while let Some(frame) = upstream.body.frame().await {
-        match frame.map_err(|e| lost(&e))?.into_data() {
-            Ok(data) => frames.push(data),
-            Err(frame) => return Ok(frame.into_trailers().unwrap_or_default()),
-        }
-        while let Some(message) = frames.next_message().map_err(|e| lost(&e))? {
-            let framed = frame::encode(&[&message, &patch(&message).map_err(|e| lost(&e))?]);
-            if sender.send(Frame::data(framed)).await.is_err() {
-                return Err(Status::new(Code::Canceled, "client is gone").into());
+    loop {
+        // Nothing is read that could not be passed on: a client that does not read holds one message here and one in its
+        // connection.
+        let Ok(permit) = sender.reserve().await else {
+            return Err(Status::new(Code::Canceled, "client is gone").into());
+        };
+        let message = loop {
+            if let Some(message) = frames.next_message().map_err(|e| lost(&e))? {
+                break message;
             }
-        }
+            let Some(frame) = upstream.body.frame().await else { return Err(lost(&"cut off")) };
+            match frame.map_err(|e| lost(&e))?.into_data() {
+                Ok(data) => frames.push(data),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let status = reply::status_of(&trailers).ok_or_else(|| lost(&"no grpc-status"))?;
+                    // Half a message and a success would look like a whole answer.
+                    let whole = frames.is_empty() || status.code != Code::Ok;
+                    return if whole { Ok(trailers) } else { Err(lost(&"message cut off")) };
+                }
+            }
+        };
+        let framed = frame::encode(&[&message, &patch(&message).map_err(|e| lost(&e))?]);
+        permit.send(Frame::data(framed));
     }
-    Err(lost(&"cut off"))
 }

@@ -1,7 +1,7 @@
 //! The Watch service.
 //!
-//! A client's stream carries watchers of any routes. Its [`driver`] task holds one upstream stream per shard that has one
-//! of the watchers (a [`link`]), reads them eagerly and queues what the client is to get. What goes wrong upstream is
+//! A client's stream carries watchers of any routes. Its driver task holds one upstream stream per shard that has one
+//! of the watchers (a link), reads them eagerly and queues what the client is to get. What goes wrong upstream is
 //! mended upstream: a watcher is created again at the revision after the last one it delivered, and the client sees
 //! nothing. A client that does not read costs a bounded queue: its links are closed, and opened again where it left off.
 

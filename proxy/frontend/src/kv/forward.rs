@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use etcd_prism_routing::ShardId;
-use etcd_prism_upstream::reply::MAX_REPLY;
+use etcd_prism_upstream::reply::{self, MAX_REPLY};
 use etcd_prism_upstream::{Call, Class, Place, Reply, Retry, UpstreamError};
+use etcd_prism_wire::Code;
 use etcd_prism_wire::frame::{self, PREFIX_LEN};
 use http::Response;
 use http::uri::PathAndQuery;
@@ -72,8 +73,12 @@ async fn pass_on(
         let Some(frame) = reply.body.frame().await else { return Err(lost(&"ended without a status")) };
         match frame.map_err(|e| lost(&e))?.into_data() {
             Ok(data) => first = join(first, data),
-            // A status without a message.
-            Err(frame) => return Ok(respond::early(frame.into_trailers().unwrap_or_default())),
+            Err(frame) => {
+                // A status without a message: a refusal, never a success.
+                let trailers = frame.into_trailers().unwrap_or_default();
+                let refused = reply::status_of(&trailers).is_some_and(|s| s.code != Code::Ok);
+                return if refused { Ok(respond::early(trailers)) } else { Err(bad("no message")) };
+            }
         }
         let Some(prefix) = first.first_chunk::<PREFIX_LEN>() else { continue };
         let len = PREFIX_LEN + frame::parse_prefix(*prefix, MAX_REPLY).map_err(|e| bad(&e.to_string()))?;
@@ -92,6 +97,9 @@ async fn pass_on(
         let Some(frame) = body.frame().await else { return Err(lost(&"ended without a status")) };
         match frame.map_err(|e| lost(&e))?.into_trailers() {
             Ok(trailers) => {
+                if reply::status_of(&trailers).is_none() {
+                    return Err(bad("no grpc-status"));
+                }
                 return Ok(respond::with_body(ResponseBody::Ready { data: head, trailers: Some(trailers) }));
             }
             Err(frame) if frame.data_ref().is_some_and(|d| !d.is_empty()) => {

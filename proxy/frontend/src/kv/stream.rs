@@ -10,7 +10,7 @@ use etcd_prism_upstream::{Class, Retry, ShardState, rpc};
 use etcd_prism_wire::frame;
 use etcd_prism_wire::patch::{self, Patch};
 use etcd_prism_wire::request::Range;
-use etcd_prism_wire::{Code, KeyRange, Status, request, response};
+use etcd_prism_wire::{Code, KeyRange, Status, request, response, varint};
 use http::Response;
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -24,8 +24,8 @@ use crate::unary::UnaryRequest;
 use crate::{relay, respond};
 
 const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
-/// Keys in the first page; later pages aim at [`PAGE_BYTES`].
-const FIRST_PAGE: i64 = 64;
+/// Keys in the first page, as in etcd; later pages aim at [`PAGE_BYTES`].
+const FIRST_PAGE: i64 = 10;
 const PAGE_BYTES: usize = 1 << 20;
 
 const LIMIT: u32 = 3;
@@ -193,6 +193,10 @@ impl Pages {
             let mut counted = false;
             loop {
                 let ask = limit.min(self.left.max(1));
+                // A client that does not read has no further pages read for it.
+                if sender.reserve().await.is_err() {
+                    return Err(Status::new(Code::Canceled, "client is gone").into());
+                }
                 let page = match first.take() {
                     Some(page) => page,
                     None => self.read(*shard, &key, end, revision, ask).await?,
@@ -216,7 +220,8 @@ impl Pages {
                 }
                 if !reply.kvs.is_empty() && !chunk.is_empty() {
                     self.send(&chunk, &[], sender).await?;
-                    chunk.clear();
+                    // Not cleared: the next page may be far smaller than this one's room.
+                    chunk = BytesMut::new();
                 }
                 for (record, _) in &reply.kvs {
                     chunk.extend_from_slice(record);
@@ -258,8 +263,10 @@ impl Pages {
 
     /// Sends `RangeStreamResponse{range_response: pairs ‖ tail}`.
     async fn send(&self, pairs: &[u8], tail: &[u8], sender: &Sender) -> Result<(), RequestError> {
-        let chunk = patch::wrap(1, &[pairs, tail].concat(), &Patch::new());
-        let framed = frame::encode(&[&chunk]);
+        // The field's tag and length: number 1, length-delimited.
+        let mut head = vec![0x0a];
+        varint::put(&mut head, (pairs.len() + tail.len()) as u64);
+        let framed = frame::encode(&[&head, pairs, tail]);
         sender
             .send(Frame::data(framed))
             .await
@@ -270,7 +277,7 @@ impl Pages {
 /// As many keys as fill a page, judged by the last one.
 fn next_limit(keys: usize, bytes: usize) -> i64 {
     let average = (bytes / keys.max(1)).max(1);
-    (PAGE_BYTES / average).clamp(16, 10_000) as i64
+    (PAGE_BYTES / average).clamp(1, 10_000) as i64
 }
 
 #[cfg(test)]
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn pages_aim_at_a_size() {
         assert_eq!(next_limit(100, 100 * 1024), 1024);
-        assert_eq!(next_limit(1, 4 << 20), 16);
+        assert_eq!(next_limit(1, 4 << 20), 1);
         assert_eq!(next_limit(10, 100), 10_000);
     }
 }

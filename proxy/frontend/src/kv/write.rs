@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use etcd_prism_routing::{Footprint, Placement, ShardId};
-use etcd_prism_upstream::{Class, Retry, reply};
+use etcd_prism_upstream::{Class, Retry, UpstreamError, reply};
 use etcd_prism_wire::keys::RESERVED;
 use etcd_prism_wire::request::{self, Use};
 use etcd_prism_wire::{KeyRange, frame, patch};
@@ -94,12 +94,20 @@ async fn send(cx: &Context, shard: ShardId, path: &'static str, frame: Bytes, le
     if leases.is_empty() {
         return forward::unary(cx, shard, call).await;
     }
-    let response = forward::unary(cx, shard, call.clone()).await?;
-    let lacks_lease = reply::status_of(response.headers()).is_some_and(|s| s.message == LEASE_NOT_FOUND);
-    if lacks_lease && lease::bring(cx, shard, leases).await? {
-        return forward::unary(cx, shard, call).await;
-    }
-    Ok(response)
+    let steps = async {
+        let response = forward::unary(cx, shard, call.clone()).await?;
+        let lacks_lease = reply::status_of(response.headers()).is_some_and(|s| s.message == LEASE_NOT_FOUND);
+        if lacks_lease && lease::bring(cx, shard, leases).await? {
+            return forward::unary(cx, shard, call).await;
+        }
+        Ok(response)
+    };
+    // One bound for all steps: the client's own deadline is not much later.
+    let state = cx.worker.pool(shard).shard();
+    let timed_out = || UpstreamError::TimedOut { shard: state.name.clone() };
+    tokio::time::timeout(state.bounds().request_timeout, steps)
+        .await
+        .unwrap_or_else(|_| Err(timed_out().into()))
 }
 
 fn one_shard(

@@ -32,15 +32,20 @@ async fn bring_one(cx: &Context, shard: ShardId, id: i64) -> Result<bool, Reques
     // It must be alive somewhere now; memory alone does not say that.
     let elsewhere = cx.worker.pools().iter().filter(|p| p.shard().id != shard);
     let answers = join_all(elsewhere.map(|pool| async move { (pool.shard().id, ask(pool, id).await) })).await;
-    let mut granted_ttl = 0;
+    let (mut granted_ttl, mut failure) = (0, None);
     for (other, answer) in answers {
-        if let Ok(Some(reply)) = answer {
-            registry.on_shard(id, other, reply.granted_ttl);
-            granted_ttl = reply.granted_ttl;
+        match answer {
+            Ok(Some(reply)) => {
+                registry.on_shard(id, other, reply.granted_ttl);
+                granted_ttl = reply.granted_ttl;
+            }
+            Ok(None) => {}
+            Err(error) => failure = Some(error),
         }
     }
     if granted_ttl == 0 {
-        return Ok(false);
+        // It may be alive on the shard that did not answer: "not found" would be final to clients.
+        return failure.map_or(Ok(false), |error| Err(error.into()));
     }
     let request = LeaseGrantRequest { id, ttl: granted_ttl };
     let answer: Result<LeaseGrantResponse, _> =
