@@ -46,7 +46,8 @@ async fn consistent_reads_and_streaming_lists_are_used() {
                 "{minor}: consistent list of configmaps {what}: {took}; without the proxy: {}",
                 without[what]
             );
-            assert!(took.longest < FAR_BELOW_FALLBACK, "{what}: {took}");
+            // A proxy that withholds progress makes every one of them wait; a slow machine, the longest.
+            assert!(took.median < FAR_BELOW_FALLBACK, "{what}: {took}");
         }
     }
 }
