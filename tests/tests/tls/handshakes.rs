@@ -61,13 +61,16 @@ async fn probes_work_over_http2() {
     }
 }
 
-/// gRPC clients from before ALPN was required offer nothing.
+/// Without ALPN a client gets HTTP/1.1, as from etcd: kubeadm's check of the version is one.
 #[tokio::test]
-async fn http2_is_spoken_where_nothing_is_offered() {
+async fn http1_is_spoken_where_nothing_is_offered() {
     let site = Site::start(&[]).await;
     let dialler = Dialler::offering(&site.servers, Some(&site.clients.issue("old")), &[]);
     let stream = dialler.handshake(&site.address()).await.expect("TLS");
     assert_eq!(stream.get_ref().1.alpn_protocol(), None);
-    let (connection, _) = etcd_prism_tests::raw::RawConnection::over(stream, 1 << 20).await.expect("HTTP/2");
-    crate::client::works(&connection, "/registry/pods/a").await.expect("requests work");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
+    tokio::spawn(connection);
+    let response = sender.send_request(get("/version")).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::OK);
 }
