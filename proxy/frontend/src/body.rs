@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use etcd_prism_upstream::Reply;
 use etcd_prism_upstream::reply::Places;
 use etcd_prism_wire::frame::{self, PREFIX_LEN};
 use http::HeaderMap;
@@ -13,10 +14,29 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use crate::relay::Relay;
+
 /// An error inside a body resets the stream. It carries a text for the log.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BodyError(pub String);
+#[error("{text}")]
+pub struct BodyError {
+    text: String,
+    /// hyper resets the stream with this error's reason.
+    #[source]
+    reason: Option<h2::Error>,
+}
+
+impl BodyError {
+    /// A gRPC client sees the code Internal: it must not take it for a call that may be repeated.
+    pub fn internal(text: impl Into<String>) -> Self {
+        Self { text: text.into(), reason: None }
+    }
+
+    /// A gRPC client sees the code Unavailable, and may try again by itself: for reads only.
+    pub fn unavailable(text: impl Into<String>) -> Self {
+        Self { text: text.into(), reason: Some(h2::Reason::REFUSED_STREAM.into()) }
+    }
+}
 
 /// The body of a reply.
 #[derive(Debug)]
@@ -27,6 +47,8 @@ pub enum ResponseBody {
     Ready { data: Option<Bytes>, trailers: Option<HeaderMap> },
     /// A shard's reply, passed on as it comes.
     Forward(Box<Forward>),
+    /// A shard's stream of messages, passed on as it comes.
+    Relay(Box<Relay>),
     /// Frames that a task makes.
     Stream(mpsc::Receiver<Frame<Bytes>>),
     /// A watch stream's queue.
@@ -47,12 +69,15 @@ pub struct Forward {
     pub left: usize,
     /// Sent once `left` is 0.
     pub patch: Bytes,
+    /// What a client is told where the reply is cut off.
+    pub cut_off: fn(String) -> BodyError,
     pub places: Places,
 }
 
 impl Forward {
     /// Starts from the first chunk of a reply. `None` if it is not a message that may be passed on.
-    pub fn new(first: Bytes, body: Incoming, patch: Bytes, places: Places) -> Option<Self> {
+    pub fn new(first: Bytes, reply: Reply, patch: Bytes, cut_off: fn(String) -> BodyError) -> Option<Self> {
+        let Reply { body, places, .. } = reply;
         let prefix = first.first_chunk::<PREFIX_LEN>()?;
         let len = frame::parse_prefix(*prefix, etcd_prism_upstream::reply::MAX_REPLY).ok()?;
         let here = first.len() - PREFIX_LEN;
@@ -66,7 +91,7 @@ impl Forward {
         } else {
             patch
         };
-        Some(Self { head: Some(head.freeze()), body, left, patch, places })
+        Some(Self { head: Some(head.freeze()), body, left, patch, cut_off, places })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -76,22 +101,23 @@ impl Forward {
         if self.left == 0 && !self.patch.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.patch)))));
         }
+        let cut_off = |text: String| Poll::Ready(Some(Err((self.cut_off)(text))));
         let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(BodyError(format!("upstream: {error}"))))),
-            None if self.left > 0 => return Poll::Ready(Some(Err(BodyError("upstream: cut off".into())))),
+            Some(Err(error)) => return cut_off(format!("upstream: {error}")),
+            None if self.left > 0 => return cut_off("upstream: cut off".into()),
             None => return Poll::Ready(None),
         };
         if let Some(trailers) = frame.trailers_ref() {
             let status = etcd_prism_upstream::reply::status_of(trailers);
             if self.left > 0 && status.is_none_or(|s| s.code == etcd_prism_wire::Code::Ok) {
-                return Poll::Ready(Some(Err(BodyError("upstream: message cut off".into()))));
+                return cut_off("upstream: message cut off".into());
             }
         }
         if let Some(data) = frame.data_ref() {
             match self.left.checked_sub(data.len()) {
                 Some(left) => self.left = left,
-                None => return Poll::Ready(Some(Err(BodyError("upstream: more than one message".into())))),
+                None => return cut_off("upstream: more than one message".into()),
             }
         }
         Poll::Ready(Some(Ok(frame)))
@@ -112,9 +138,12 @@ impl Body for ResponseBody {
                 data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
             ),
             Self::Forward(forward) => forward.poll(cx),
+            Self::Relay(relay) => relay.poll(cx),
             Self::Stream(frames) => frames.poll_recv(cx).map(|f| f.map(Ok)),
             Self::Queue(queue) => queue.poll_frame(cx).map(|f| f.map(Ok)),
-            Self::Tonic(body) => Pin::new(body).poll_frame(cx).map_err(|e| BodyError(e.to_string())),
+            Self::Tonic(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|e| BodyError::internal(e.to_string()))
+            }
             Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
         }
     }
@@ -125,7 +154,7 @@ impl Body for ResponseBody {
             Self::Ready { data, trailers } => data.is_none() && trailers.is_none(),
             Self::Tonic(body) => body.is_end_stream(),
             Self::Http(body) => body.is_end_stream(),
-            Self::Forward(_) | Self::Stream(_) | Self::Queue(_) => false,
+            Self::Forward(_) | Self::Relay(_) | Self::Stream(_) | Self::Queue(_) => false,
         }
     }
 

@@ -71,7 +71,7 @@ async fn observe(
         return Ok(respond::early(reply.headers));
     }
     let header = cx.gateway().identity.header_patch.clone();
-    Ok(relay::start(reply, pool.shard().name.clone(), move |_| Ok(header.clone())))
+    Ok(relay::start(reply, pool.shard().name.clone(), relay::Header::Every(header)))
 }
 
 fn below(name: &[u8]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use etcd_prism_wire::frame::{FrameReader, PREFIX_LEN};
+use etcd_prism_wire::frame::{self, FrameReader, PREFIX_LEN};
 use etcd_prism_wire::{Code, Status};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
@@ -112,6 +112,9 @@ pub(crate) fn lost(shard: &str, reason: &dyn std::fmt::Display) -> UpstreamError
     UpstreamError::ConnectionLost { shard: shard.to_owned(), reason: reason.to_string() }
 }
 
+/// The declared length of a message is believed up to this many bytes; more room is taken as the bytes come.
+const RESERVE: usize = 16 << 20;
+
 /// Body chunks; a body of one chunk, the usual one, is not copied.
 #[derive(Debug, Default)]
 struct Chunks {
@@ -125,6 +128,9 @@ impl Chunks {
             self.first = chunk;
         } else {
             if self.rest.is_empty() {
+                let declared =
+                    self.first.first_chunk().map_or(0, |p| frame::parse_prefix(*p, MAX_REPLY).unwrap_or(0));
+                self.rest.reserve((PREFIX_LEN + declared).min(RESERVE));
                 self.rest.extend_from_slice(&std::mem::take(&mut self.first));
             }
             self.rest.extend_from_slice(&chunk);

@@ -1,5 +1,7 @@
 //! What the proxy must know of a reply.
 
+use bytes::{Bytes, BytesMut};
+
 use crate::field::{Fields, Malformed};
 
 /// `ResponseHeader.revision` of any reply (its header is field 1 everywhere). 0 if there is none.
@@ -53,22 +55,55 @@ pub struct RangeReply<'a> {
     pub count: i64,
     /// `(record, KeyValue)` of each pair.
     pub kvs: Vec<(&'a [u8], &'a [u8])>,
+    /// From the first record to the end of the last. etcd writes them one after the other.
+    pub span: &'a [u8],
+}
+
+impl RangeReply<'_> {
+    /// The records one after the other: a part of `message`, which this was read from, where they lie so.
+    pub fn records(&self, message: &Bytes) -> Bytes {
+        let len = self.kvs.iter().map(|(record, _)| record.len()).sum();
+        if self.span.len() == len {
+            return message.slice_ref(self.span);
+        }
+        let mut joined = BytesMut::with_capacity(len);
+        for (record, _) in &self.kvs {
+            joined.extend_from_slice(record);
+        }
+        joined.freeze()
+    }
 }
 
 /// Reads a RangeResponse.
 pub fn range(message: &[u8]) -> Result<RangeReply<'_>, Malformed> {
     let mut out = RangeReply::default();
+    let mut first = None;
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
             1 => out.revision = header_revision(field.bytes()?)?,
-            2 => out.kvs.push((&message[field.start..field.end], field.bytes()?)),
+            2 => {
+                out.kvs.push((&message[field.start..field.end], field.bytes()?));
+                out.span = &message[*first.get_or_insert(field.start)..field.end];
+            }
             3 => out.more = field.bool()?,
             4 => out.count = field.int64()?,
             _ => {}
         }
     }
     Ok(out)
+}
+
+/// As many bytes of a RangeStreamResponse as [`chunk_starts_with_header`] needs: a tag, a length and a tag.
+pub const CHUNK_START: usize = 12;
+
+/// Whether the RangeResponse in a RangeStreamResponse begins with a header, judged by the first [`CHUNK_START`] bytes of
+/// the message or by all of a shorter one. etcd writes fields in the order of their numbers, and the header is the first.
+pub fn chunk_starts_with_header(start: &[u8]) -> bool {
+    const FIRST_FIELD: u8 = 0x0a;
+    let Some((&FIRST_FIELD, rest)) = start.split_first() else { return false };
+    let length = rest.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+    rest.get(length) == Some(&FIRST_FIELD)
 }
 
 /// A WatchResponse.

@@ -185,7 +185,6 @@ async fn large_answers_over_shards_pass_in_bounded_memory() {
 
 /// etcd 3.5 has no RangeStream: the proxy makes one of pages.
 #[tokio::test]
-#[ignore = "open: synthesised streams take more memory than they should"]
 async fn large_streams_over_an_old_etcd_pass_in_bounded_memory() {
     let _machine = MACHINE.lock().await;
     let topology = topology(Version::V3_5).await;

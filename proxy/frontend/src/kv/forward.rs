@@ -10,7 +10,7 @@ use http::Response;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 
-use crate::body::{Forward, ResponseBody};
+use crate::body::{BodyError, Forward, ResponseBody};
 use crate::context::Context;
 use crate::error::RequestError;
 use crate::{metadata, respond};
@@ -42,11 +42,11 @@ pub fn call(cx: &Context, path: &'static str, frame: Bytes, class: Class, retry:
 pub async fn unary(cx: &Context, shard: ShardId, call: Call) -> Result<Response<ResponseBody>, RequestError> {
     let pool = cx.worker.pool(shard);
     cx.connection.used(shard);
-    let class = call.class;
+    let (class, retry) = (call.class, call.retry);
     let bound = call.timeout.unwrap_or(pool.shard().bounds().request_timeout);
     let exchange = async {
         let reply = pool.call(call).await?;
-        pass_on(cx, &pool.shard().name, reply, eager(class)).await
+        pass_on(cx, &pool.shard().name, reply, eager(class), retry).await
     };
     tokio::time::timeout(bound, exchange)
         .await
@@ -59,6 +59,7 @@ async fn pass_on(
     shard: &str,
     mut reply: Reply,
     eager: usize,
+    retry: Retry,
 ) -> Result<Response<ResponseBody>, UpstreamError> {
     if reply.early_status().is_some() {
         return Ok(respond::early(reply.headers));
@@ -87,8 +88,11 @@ async fn pass_on(
         }
     }
     let patch = cx.gateway().identity.header_patch.clone();
-    let forward =
-        Forward::new(first, reply.body, patch, reply.places).ok_or_else(|| bad("more than one message"))?;
+    let cut_off = match retry {
+        Retry::OnceElsewhere => BodyError::unavailable,
+        Retry::Never => BodyError::internal,
+    };
+    let forward = Forward::new(first, reply, patch, cut_off).ok_or_else(|| bad("more than one message"))?;
     if forward.left > 0 {
         return Ok(respond::with_body(ResponseBody::Forward(Box::new(forward))));
     }

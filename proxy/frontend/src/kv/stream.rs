@@ -4,7 +4,7 @@
 //! `Unimplemented` would make an API server give up streaming for every resource. A range over several shards chains
 //! them in key order. Header, `more` and `count` come with the last chunk only.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use etcd_prism_routing::{Placement, Segment, ShardId};
 use etcd_prism_upstream::{Class, Retry, ShardState, rpc};
 use etcd_prism_wire::frame;
@@ -134,13 +134,8 @@ async fn pass_through(
     }
     let name = cx.worker.pool(shard).shard().name.clone();
     // The chunk with the counts carries a header, the others must not get one.
-    let header = Patch::new().bytes(1, &cx.gateway().identity.header_patch).into_bytes();
-    let patch = move |message: &[u8]| {
-        let chunk = request::bytes_field(message, 1)?;
-        let has_header = !request::bytes_field(chunk, 1)?.is_empty();
-        Ok(if has_header { header.clone() } else { Bytes::new() })
-    };
-    Ok(relay::start(reply, name, patch))
+    let patch = Patch::new().bytes(1, &cx.gateway().identity.header_patch).into_bytes();
+    Ok(relay::start(reply, name, relay::Header::OfChunks { patch, seen: false }))
 }
 
 #[derive(Default)]
@@ -184,7 +179,7 @@ impl Pages {
         sender: &Sender,
     ) -> Result<(), RequestError> {
         // The last chunk of pairs waits here: header and counts go with it.
-        let mut chunk = BytesMut::new();
+        let mut chunk = Bytes::new();
         let mut pins: Vec<(ShardId, i64)> = Vec::new();
         for (key, end, shard) in segments {
             let mut key = key.clone();
@@ -219,12 +214,10 @@ impl Pages {
                     break;
                 }
                 if !reply.kvs.is_empty() && !chunk.is_empty() {
-                    self.send(&chunk, &[], sender).await?;
-                    // Not cleared: the next page may be far smaller than this one's room.
-                    chunk = BytesMut::new();
+                    self.send(std::mem::take(&mut chunk), Bytes::new(), sender).await?;
                 }
-                for (record, _) in &reply.kvs {
-                    chunk.extend_from_slice(record);
+                if !reply.kvs.is_empty() {
+                    chunk = reply.records(&page.message);
                 }
                 self.left -= reply.kvs.len() as i64;
                 let Some((_, last)) = reply.kvs.last().filter(|_| reply.more) else { break };
@@ -241,7 +234,7 @@ impl Pages {
         let header =
             patch::header_at(identity.cluster_id, identity.member_id, self.out.revision.unwrap_or(0));
         let tail = Patch::new().varint(3, u64::from(self.out.more)).int64(4, self.out.count);
-        self.send(&chunk, &[header.as_slice(), tail.as_slice()].concat(), sender).await
+        self.send(chunk, [header.as_slice(), tail.as_slice()].concat().into(), sender).await
     }
 
     async fn read(
@@ -261,16 +254,19 @@ impl Pages {
         Ok(Page { message })
     }
 
-    /// Sends `RangeStreamResponse{range_response: pairs ‖ tail}`.
-    async fn send(&self, pairs: &[u8], tail: &[u8], sender: &Sender) -> Result<(), RequestError> {
+    /// Sends `RangeStreamResponse{range_response: pairs ‖ tail}`, in parts so that the pairs are not copied.
+    async fn send(&self, pairs: Bytes, tail: Bytes, sender: &Sender) -> Result<(), RequestError> {
+        let len = pairs.len() + tail.len();
         // The field's tag and length: number 1, length-delimited.
-        let mut head = vec![0x0a];
-        varint::put(&mut head, (pairs.len() + tail.len()) as u64);
-        let framed = frame::encode(&[&head, pairs, tail]);
-        sender
-            .send(Frame::data(framed))
-            .await
-            .map_err(|_| Status::new(Code::Canceled, "client is gone").into())
+        let mut field = vec![0x0a];
+        varint::put(&mut field, len as u64);
+        let start = Bytes::from([&frame::prefix(field.len() + len)[..], &field].concat());
+        for part in [start, pairs, tail] {
+            if !part.is_empty() && sender.send(Frame::data(part)).await.is_err() {
+                return Err(Status::new(Code::Canceled, "client is gone").into());
+            }
+        }
+        Ok(())
     }
 }
 

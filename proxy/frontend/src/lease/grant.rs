@@ -56,7 +56,7 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
         .map_or_else(|| Status::new(Code::Unavailable, "etcdserver: request timed out").into(), Into::into))
 }
 
-/// The shards to try, best first.
+/// The shards to try, best first: one without a healthy member (no leader, say) would cost [`PATIENCE`].
 /// An id that the client chose is granted at home first, whoever asks: of two clients that choose one id, one is refused.
 fn candidates(cx: &Context, chosen_by_client: bool) -> Vec<ShardId> {
     let gateway = cx.gateway();
@@ -65,7 +65,8 @@ fn candidates(cx: &Context, chosen_by_client: bool) -> Vec<ShardId> {
     order.sort_by_key(|&id| {
         let shard = &gateway.shards[usize::from(id.0)];
         let used = !chosen_by_client && Some(id) == cx.connection.last_shard();
-        (!shard.is_reachable(), !used, id != home)
+        let well = shard.is_reachable() && shard.endpoints().iter().any(|e| e.is_healthy());
+        (!well, !used, id != home)
     });
     order
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use etcd_prism_upstream::{Class, Retry};
 use etcd_prism_wire::{Code, Status};
 use http::Response;
@@ -39,7 +38,7 @@ pub async fn handle(
         return Ok(respond::early(reply.headers));
     }
     // The reply is about that shard: its own ids are the right ones.
-    Ok(relay::start(reply, shard.name.clone(), |_| Ok(Bytes::new())))
+    Ok(relay::start(reply, shard.name.clone(), relay::Header::Keep))
 }
 
 fn refusal(path: &str, shards: &str) -> Status {

@@ -57,3 +57,34 @@ fn range_responses() {
     assert_eq!(key_value(got.kvs[1].1).unwrap().key, b"b");
     assert_eq!(revision(&bytes), Ok(9));
 }
+
+#[test]
+fn records_of_a_range_response() {
+    let kv = |key: &str| mvccpb::KeyValue { key: key.to_owned().into_bytes().into(), ..Default::default() };
+    let pairs = pb::RangeResponse { kvs: vec![kv("a"), kv("b")], ..Default::default() }.encode_to_vec();
+    let rest = pb::RangeResponse { header: header(9), count: 2, ..Default::default() }.encode_to_vec();
+    let records = |message: Vec<u8>| {
+        let message = bytes::Bytes::from(message);
+        range(&message).unwrap().records(&message)
+    };
+    assert_eq!(records([&rest[..], &pairs].concat()), pairs);
+    assert_eq!(records([&pairs[..], &rest].concat()), pairs);
+    // Any order of fields is a message.
+    assert_eq!(records([&pairs[..], &rest, &pairs].concat()), [&pairs[..], &pairs].concat());
+    assert_eq!(records(rest), "");
+}
+
+#[test]
+fn chunks_with_a_header() {
+    let chunk = |header, value: usize| {
+        let kv = mvccpb::KeyValue { value: vec![1; value].into(), ..Default::default() };
+        let response = pb::RangeResponse { header, kvs: vec![kv], ..Default::default() };
+        pb::RangeStreamResponse { range_response: Some(response) }.encode_to_vec()
+    };
+    for value in [0, 100, 1000, 70_000, 3 << 20] {
+        let (with, without) = (chunk(header(3), value), chunk(None, value));
+        assert!(chunk_starts_with_header(&with[..CHUNK_START.min(with.len())]), "{value}");
+        assert!(!chunk_starts_with_header(&without[..CHUNK_START.min(without.len())]), "{value}");
+    }
+    assert!(!chunk_starts_with_header(&[]) && !chunk_starts_with_header(&[0x0a]));
+}

@@ -23,32 +23,41 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// More often than an API server does it by itself (5 minutes), for more races between the two. Not much more: the cache
 /// of a resource that nobody writes learns of the present only every 60 to 132 s (`startObservingCount`), and the
 /// comparison with etcd reads at the cache's revision, which must not be compacted by then.
-const COMPACTION: Duration = Duration::from_secs(180);
+pub(crate) const COMPACTION: Duration = Duration::from_secs(180);
 const NEWS: Duration = Duration::from_secs(60);
 
-/// Runs for `length`, prints the report, and panics where something is wrong, which keeps the logs.
-pub(crate) async fn run(length: Duration) {
-    let topology = Topology::four_shards().await;
+/// What to do.
+pub(crate) struct Plan {
+    pub(crate) length: Duration,
+    /// Between two compactions of each API server.
+    pub(crate) compaction: Duration,
+    /// Straight on one etcd; the proxies are idle.
+    pub(crate) direct: bool,
+}
+
+/// Works as planned, prints the report, and panics where something is wrong, which keeps the logs.
+pub(crate) async fn run(Plan { length, compaction, direct }: Plan) {
+    let topology = if direct { Topology::single().await } else { Topology::four_shards().await };
     let mut second = ProxyBuilder::new("second-proxy", topology.layout.clone());
     for (name, cluster) in &topology.shards {
         second = second.shard(name, cluster.endpoints());
     }
     let second = second.start(&topology.scratch).await;
     // Each API server spreads its requests over both proxies.
-    let endpoints = vec![topology.proxy.endpoint(), second.endpoint()];
+    let endpoints = match topology.shards.get("one").filter(|_| direct) {
+        Some(etcd) => etcd.endpoints(),
+        None => vec![topology.proxy.endpoint(), second.endpoint()],
+    };
     let mut servers = Vec::new();
     for (name, minor) in ["newest", "oldest"].into_iter().zip(pair()) {
-        let builder = ApiServerBuilder::new(name, minor, endpoints.clone()).compaction_interval(COMPACTION);
+        let builder = ApiServerBuilder::new(name, minor, endpoints.clone()).compaction_interval(compaction);
         servers.push(builder.start(&topology.scratch).await);
     }
     servers[0].define_widgets().await;
     servers[1].wait_for_widgets().await;
     let before = [servers[0].metrics().await, servers[1].metrics().await];
-    println!(
-        "kube-apiserver {} and {} over two proxies and four shards",
-        servers[0].minor(),
-        servers[1].minor()
-    );
+    let over = if direct { "one etcd, no proxy" } else { "two proxies and four shards" };
+    println!("kube-apiserver {} and {} over {over}", servers[0].minor(), servers[1].minor());
 
     let mut informers = Vec::new();
     let mut load = Load::new(PAUSE);
@@ -69,7 +78,7 @@ pub(crate) async fn run(length: Duration) {
 
     let mut report = Report {
         length,
-        compactions_due: length.as_secs() / COMPACTION.as_secs(),
+        compactions_due: length.as_secs() / compaction.as_secs(),
         tally,
         informers: informers.iter().map(|informer| (informer.kind(), informer.seen())).collect(),
         servers: Vec::new(),
