@@ -1,5 +1,6 @@
 //! What was measured, for people and for programs.
 
+mod fences;
 mod format;
 mod summary;
 mod targets;

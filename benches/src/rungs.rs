@@ -22,6 +22,8 @@ pub(crate) enum RungKind {
     /// Passes HTTP/2 requests on.
     Forward,
     Prism,
+    /// etcd-prism with `fences = false`: what the fences cost is the difference.
+    Unfenced,
     /// nginx with `grpc_pass`.
     Nginx,
     /// `etcd grpc-proxy`.
@@ -29,8 +31,15 @@ pub(crate) enum RungKind {
 }
 
 impl RungKind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Direct, Self::Splice, Self::Forward, Self::Prism, Self::Nginx, Self::GrpcProxy];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::Splice,
+        Self::Forward,
+        Self::Prism,
+        Self::Unfenced,
+        Self::Nginx,
+        Self::GrpcProxy,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -38,6 +47,7 @@ impl RungKind {
             Self::Splice => "splice",
             Self::Forward => "forward",
             Self::Prism => "etcd-prism",
+            Self::Unfenced => "no-fences",
             Self::Nginx => "nginx",
             Self::GrpcProxy => "grpc-proxy",
         }

@@ -184,6 +184,10 @@ impl Serialize for Work {
 // === impl Call ===
 
 impl Call {
+    pub(crate) fn is_txn(self) -> bool {
+        matches!(self, Self::Create | Self::Update)
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Create => "Txn that creates an object",

@@ -26,6 +26,8 @@ pub struct Config {
     pub shards: Vec<Shard>,
     /// The routes, in file order; names unique, exactly one of them is the default route.
     pub routes: Vec<Route>,
+    /// How the proxies agree on who may write and read a route.
+    pub ownership: Ownership,
     /// What is logged and how.
     pub log: Log,
     /// Where traces go.
@@ -152,6 +154,24 @@ impl Route {
     /// Whether this is the one route without prefixes.
     pub fn is_default(&self) -> bool {
         self.prefixes.is_empty()
+    }
+}
+
+/// `[ownership]`: fences and sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// False: writes are not fenced and reads need no session. For benchmarks and emergencies. Default true.
+    pub fences: bool,
+    /// TTL of the proxy's session at each shard, in whole seconds: how long a change of routes or a migration waits for a
+    /// proxy that died. Default 10 s.
+    pub session_ttl: Duration,
+    /// The proxy's name in `status` and in sessions; `None`: the machine's name with a few random digits.
+    pub name: Option<String>,
+}
+
+impl Default for Ownership {
+    fn default() -> Self {
+        Self { fences: true, session_ttl: Duration::from_secs(10), name: None }
     }
 }
 

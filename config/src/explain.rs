@@ -44,6 +44,12 @@ impl Config {
             "log".to_owned(),
             format!("{}, {}", self.log.level.as_str(), self.log.format.as_str()),
         ]);
+        let ownership = &self.ownership;
+        let fences = match ownership.fences {
+            true => format!("on, session TTL {}", show(ownership.session_ttl)),
+            false => "OFF: for benchmarks and emergencies only".to_owned(),
+        };
+        table.add_row(["fences", &fences]);
         table.add_row(["traces", self.trace.otlp_endpoint.as_deref().unwrap_or("off")]);
         table
     }

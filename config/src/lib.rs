@@ -12,6 +12,7 @@ mod errors;
 mod explain;
 mod listen;
 mod load;
+mod ownership;
 mod reader;
 mod redact;
 mod route;
@@ -23,7 +24,7 @@ mod value;
 
 pub use config::{
     ClientTls, Config, DEFAULT_ADMIN, DEFAULT_CLUSTER_NAME, GRPC_OVERHEAD_BYTES, Listen, Log, LogFormat,
-    LogLevel, Route, ServerTls, Shard, Trace,
+    LogLevel, Ownership, Route, ServerTls, Shard, Trace,
 };
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use errors::{ConfigErrors, Diagnostic, Diagnostics};

@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use crate::config::{Config, DEFAULT_CLUSTER_NAME};
 use crate::errors::{ConfigErrors, Diagnostics, Problem, Problems, position};
 use crate::reader::Reader;
-use crate::{cross, listen, route, shard, telemetry, value};
+use crate::{cross, listen, ownership, route, shard, telemetry, value};
 
 #[cfg(test)]
 mod tests;
@@ -87,6 +87,8 @@ fn read(table: &DeTable<'_>, span: Range<usize>, problems: &mut Problems) -> Opt
     );
     let routes = file.tables(problems, "route", "[[route]]");
     let routes: Vec<_> = routes.into_iter().map(|table| route::read(table, problems)).collect();
+    let ownership = file.table(problems, "ownership", "[ownership]");
+    let ownership = ownership.map(|table| ownership::read(table, problems));
     let log = file.table(problems, "log", "[log]").map(|table| telemetry::read_log(table, problems));
     let trace = file.table(problems, "trace", "[trace]").map(|table| telemetry::read_trace(table, problems));
     file.finish(problems);
@@ -97,6 +99,7 @@ fn read(table: &DeTable<'_>, span: Range<usize>, problems: &mut Problems) -> Opt
         listen: listen.listen?,
         shards: shards.into_iter().map(|draft| draft.shard).collect::<Option<_>>()?,
         routes: routes.into_iter().map(|draft| draft.route).collect::<Option<_>>()?,
+        ownership: ownership.unwrap_or_default(),
         log: log.unwrap_or_default(),
         trace: trace.unwrap_or_default(),
     })

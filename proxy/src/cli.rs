@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -51,6 +52,15 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: crate::status::Output,
     },
+    /// Looks at and changes what the shards say of the routes. Needs no proxy.
+    #[command(subcommand)]
+    Route(crate::route::RouteCommand),
+    /// Looks at the fences. Needs no proxy.
+    #[command(subcommand)]
+    Fence(crate::fence::FenceCommand),
+    /// Looks after a shard. Needs no proxy.
+    #[command(subcommand)]
+    Shard(crate::shard::ShardCommand),
     /// Prints shell completions.
     Completions {
         #[arg(value_name = "SHELL")]
@@ -59,9 +69,9 @@ enum Command {
 }
 
 impl Cli {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve { config } => crate::serve::run(&config),
+            Command::Serve { config } => crate::serve::run(&config)?,
             Command::Playground { listen, data_dir, proxies, etcd } => {
                 let prism = std::env::current_exe().context("cannot find my own binary")?;
                 let mut options = etcd_prism_playground::Options::new(prism);
@@ -69,18 +79,21 @@ impl Cli {
                 options.data_dir = data_dir;
                 options.proxies = proxies;
                 options.etcd = etcd;
-                runtime()?.block_on(etcd_prism_playground::run(options)).map_err(|e| anyhow::anyhow!("{e}"))
+                let played = runtime()?.block_on(etcd_prism_playground::run(options));
+                played.map_err(|e| anyhow::anyhow!("{e}"))?;
             }
             Command::CheckConfig { file } => {
                 println!("{}", Config::load(&file)?.explain());
-                Ok(())
             }
-            Command::Status { admin, output } => runtime()?.block_on(crate::status::run(&admin, output)),
+            Command::Status { admin, output } => runtime()?.block_on(crate::status::run(&admin, output))?,
+            Command::Route(command) => return runtime()?.block_on(crate::route::run(command)),
+            Command::Fence(command) => return runtime()?.block_on(crate::fence::run(command)),
+            Command::Shard(command) => return runtime()?.block_on(crate::shard::run(command)),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "etcd-prism", &mut std::io::stdout());
-                Ok(())
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

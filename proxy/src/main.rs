@@ -1,8 +1,12 @@
 //! etcd-prism: one etcd endpoint over several etcd clusters.
 
 mod cli;
+mod fence;
 mod logging;
+mod route;
 mod serve;
+mod shard;
+mod site;
 mod status;
 mod tracing_export;
 
@@ -15,7 +19,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("etcd-prism: {error:#}");
             ExitCode::FAILURE

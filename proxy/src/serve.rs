@@ -16,7 +16,7 @@ use etcd_prism_frontend::{Identity, dispatch, lease};
 use etcd_prism_routing::{Keyspace, RouteSpec, ShardId};
 use etcd_prism_tls::ReloadingServerConfig;
 use etcd_prism_upstream::configure::{configure, shard_state};
-use etcd_prism_upstream::{ShardState, health};
+use etcd_prism_upstream::{ShardPool, ShardState, health};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,15 +40,19 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
 async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     let prometheus = install_metrics()?;
     let stop = CancellationToken::new();
-    let keyspace = keyspace(&config)?;
+    let specs = route_specs(&config)?;
+    let keyspace = Keyspace::new(&specs)?;
     let shards = start_shards(&config, &stop)?;
-    let home = keyspace.home();
+    let pools = shards.iter().map(|shard| ShardPool::new(shard.clone())).collect();
+    let ownership =
+        etcd_prism_control::start(ownership_options(&config), &keyspace, &specs, pools, stop.clone());
     let (tracer, spans) = crate::tracing_export::start(config.trace.otlp_endpoint.as_deref())?;
     let gateway = Arc::new(Gateway {
         identity: Identity::new(&config.cluster_name, &config.listen.advertise),
         metrics: Metrics::new(&keyspace, dispatch::METHODS),
-        samples: Samples::new(shards.len(), home),
+        samples: Samples::new(shards.len()),
         keyspace,
+        ownership: ownership.clone(),
         shards,
         limits: ArcSwap::from_pointee(reload::limits(&config)),
         leases: lease::Registry::default(),
@@ -94,6 +98,7 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     tracing::info!("draining");
     gateway.draining.cancel();
     server.await.context("the server panicked")??;
+    ownership.close().await;
     stop.cancel();
     admin.await.context("the admin server panicked")?.context("admin server")?;
     if let Some(spans) = spans
@@ -104,8 +109,19 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn keyspace(config: &Config) -> anyhow::Result<Keyspace> {
-    let specs: Vec<RouteSpec> = config
+fn ownership_options(config: &Config) -> etcd_prism_control::Options {
+    etcd_prism_control::Options {
+        fences: config.ownership.fences,
+        session_ttl: config.ownership.session_ttl,
+        name: config.ownership.name.clone().unwrap_or_else(etcd_prism_control::default_name),
+        address: config.listen.advertise.first().cloned().unwrap_or_default(),
+        clock: etcd_prism_control::Clock::default(),
+    }
+}
+
+/// What the table from keys to routes is built from.
+pub(crate) fn route_specs(config: &Config) -> anyhow::Result<Vec<RouteSpec>> {
+    config
         .routes
         .iter()
         .map(|route| {
@@ -118,8 +134,7 @@ fn keyspace(config: &Config) -> anyhow::Result<Keyspace> {
                 ),
             })
         })
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Keyspace::new(&specs)?)
+        .collect()
 }
 
 /// Sets up the shards and starts to watch their health.

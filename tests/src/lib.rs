@@ -16,6 +16,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod relay;
 pub mod request;
 pub mod scratch;
 pub mod tools;

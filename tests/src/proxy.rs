@@ -45,6 +45,7 @@ pub struct ProxyBuilder {
     listen: String,
     extra: String,
     arguments: Vec<String>,
+    fences: bool,
 }
 
 impl ProxyBuilder {
@@ -58,7 +59,14 @@ impl ProxyBuilder {
             listen: String::new(),
             extra: String::new(),
             arguments: Vec::new(),
+            fences: true,
         }
+    }
+
+    /// Routes otherwise than it was made with.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
     }
 
     pub fn shard(mut self, name: &str, endpoints: Vec<String>) -> Self {
@@ -87,6 +95,12 @@ impl ProxyBuilder {
     /// TOML tables for the end of the file.
     pub fn extra(mut self, toml: &str) -> Self {
         self.extra.push_str(toml);
+        self
+    }
+
+    /// For shards that are no etcd, or are not all there at the first start.
+    pub fn without_fences(mut self) -> Self {
+        self.fences = false;
         self
     }
 
@@ -119,7 +133,11 @@ impl ProxyBuilder {
         };
         let process = Process::spawn(spec).expect("start etcd-prism");
         let scratch = scratch.clone();
-        Proxy { process, builder: self, config, ports, expected: Mutex::default(), _scratch: scratch }
+        let mut expected = BTreeSet::new();
+        if !self.fences {
+            expected.insert("fences are switched off".to_owned());
+        }
+        Proxy { process, builder: self, config, ports, expected: Mutex::new(expected), _scratch: scratch }
     }
 
     fn toml(&self, [client, admin]: &[Port; 2]) -> String {
@@ -151,6 +169,9 @@ impl ProxyBuilder {
             if !route.prefixes.is_empty() {
                 writeln!(text, "prefixes = {:?}", route.prefixes).expect("write to a string");
             }
+        }
+        if !self.fences {
+            text.push_str("\n[ownership]\nfences = false\n");
         }
         text + "\n" + &self.extra
     }

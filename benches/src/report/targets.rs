@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::ladder::{Cell, Results, Sample};
+use crate::report::fences;
 use crate::rungs::RungKind;
-use crate::works::{IDLE_WATCHERS, LIST_CLIENTS, WATCH_STREAMS, Work};
+use crate::works::{Call, IDLE_WATCHERS, LIST_CLIENTS, WATCH_STREAMS, Work};
 
 const MIB: f64 = (1 << 20) as f64;
 /// Up to how many clients etcd's own proxy is compared with.
@@ -161,7 +162,18 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
         ),
         watcher("distinct watchers: memory of each, KB", results, Work::WATCHERS),
         watcher("distinct watchers, a stream each: memory of each, KB", results, Work::WATCH_STREAMS),
-        Target::new("fence: CPU over an equal Txn", None, Bound::AtMost(0.05), Bound::None),
+        Target::new(
+            "fence: CPU over an equal Txn",
+            fence(results, Call::is_txn),
+            Bound::AtMost(0.05),
+            Bound::None,
+        ),
+        Target::new(
+            "fence: CPU over an equal Put",
+            fence(results, |call| call == Call::Put),
+            Bound::None,
+            Bound::None,
+        ),
         Target::new(
             "translated route: CPU per list of identity",
             None,
@@ -212,6 +224,18 @@ fn watcher(measure: &'static str, results: &Results, work: Work) -> Target {
     let row = (work, IDLE_WATCHERS);
     let each = results.median(cell(row, RungKind::Prism), |sample| Some(sample.memory_each()? / 1e3));
     Target::new(measure, each.map(|value| at(value, row)), Bound::AtMost(4.0), Bound::AtMost(1.0))
+}
+
+/// The share of CPU time, the proxy's and etcd's, that the fences of some calls add.
+fn fence(results: &Results, calls: fn(Call) -> bool) -> Option<Found> {
+    worst(
+        results,
+        |_| true,
+        |row| match row.0 {
+            Work::Unary { call, .. } if calls(call) => fences::cost(results, row),
+            _ => None,
+        },
+    )
 }
 
 /// The highest of a figure over the unary works.

@@ -6,6 +6,7 @@ use comfy_table::Table;
 
 use crate::ladder::{Cell, Results, Rounds, Sample, Spread};
 use crate::report::Run;
+use crate::report::fences;
 use crate::report::format::{dash, number, number_or_dash, spread, table};
 use crate::report::summary;
 use crate::report::targets::Verdict;
@@ -18,6 +19,9 @@ const MB: f64 = 1e6;
 pub(crate) fn text(run: &Run) -> String {
     let mut out = head(run);
     line(&mut out, &format!("\n### etcd-prism and the others\n\n{}", summary::table(&run.results)));
+    if let Some(table) = fences::table(&run.results) {
+        line(&mut out, &format!("\n### Fences: etcd-prism against itself without them\n\n{table}"));
+    }
     line(&mut out, &format!("\n### Targets\n\n{}", verdicts(run)));
     for (work, clients) in run.results.rows() {
         let title = match work.is_unary() {

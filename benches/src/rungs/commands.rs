@@ -45,8 +45,12 @@ pub(crate) fn proxy(
                 .map(OsString::from)
                 .into()
         }
-        RungKind::Prism => {
-            let config = scratch.write("etcd-prism.toml", &prism_config(listen, ports::free()?, etcd))?;
+        RungKind::Prism | RungKind::Unfenced => {
+            let mut text = prism_config(listen, ports::free()?, etcd);
+            if rung == RungKind::Unfenced {
+                text.push_str("\n[ownership]\nfences = false\n");
+            }
+            let config = scratch.write(&format!("{rung}.toml"), &text)?;
             vec!["serve".into(), "--config".into(), config.into()]
         }
         RungKind::Nginx => {

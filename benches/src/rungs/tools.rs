@@ -38,7 +38,7 @@ impl Tools {
             RungKind::Direct => Ok(None),
             RungKind::Splice | RungKind::Forward => Ok(Some(&self.own)),
             RungKind::GrpcProxy => Ok(Some(&self.etcd)),
-            RungKind::Prism => {
+            RungKind::Prism | RungKind::Unfenced => {
                 let hint = "build it in the same profile, or give its path with --prism";
                 self.prism.as_deref().map(Some).ok_or_else(|| missing("etcd-prism", hint))
             }

@@ -12,6 +12,7 @@ fn the_example_explained() {
     check("admin 127.0.0.1:2389 no authentication");
     check("max request 1572864 bytes (message: 2097152)");
     check("pods http://127.0.0.1:32379 plaintext request 7s 4096 pods");
+    check("fences on, session TTL 10s");
     check("rest (home) http://127.0.0.1:42379 plaintext request 7s 4096 rest");
     check("/registry/leases/ leases leases");
     check("everything else rest rest");

@@ -8,13 +8,14 @@ use etcd_prism_frontend::version::{self, Support};
 use etcd_prism_frontend::view::{MemberView, ShardView};
 use etcd_prism_proto::etcdserverpb::AlarmMember;
 use etcd_prism_upstream::ShardState;
+use etcd_prism_upstream::endpoint::EndpointState;
 
 use crate::report::{self, StatusReport, Verdict};
 use crate::{keys, warnings};
 
 /// The report of this moment. Asks nobody.
 pub(crate) fn report(gateway: &Gateway, started: Instant) -> StatusReport {
-    let home = gateway.keyspace.home();
+    let home = gateway.home_id();
     let compactions = gateway.samples.report();
     let shard = |(shard, compaction): (&Arc<ShardState>, &(Option<Duration>, u64))| {
         let traffic = Traffic {
@@ -24,11 +25,13 @@ pub(crate) fn report(gateway: &Gateway, started: Instant) -> StatusReport {
             breaker_open: shard.is_broken(),
             compaction: *compaction,
         };
-        shard_report(&ShardView::of(shard), &traffic)
+        let mut report = shard_report(&ShardView::of(shard), &traffic);
+        let endpoints = shard.endpoints();
+        let stray = |e: &Arc<EndpointState>| Some((e.endpoint.url.clone(), shard.leads_elsewhere(e)?));
+        mark(&mut report.endpoints, endpoints.iter().filter_map(stray));
+        report
     };
-    let shard_name = |route: &etcd_prism_routing::Route| {
-        gateway.shards.get(usize::from(route.shard.0)).map(|s| s.name.clone()).unwrap_or_default()
-    };
+    let shard_name = |route| gateway.shard(gateway.shard_of(route)).name.clone();
     let mut report = StatusReport {
         proxy: report::Proxy {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -39,6 +42,7 @@ pub(crate) fn report(gateway: &Gateway, started: Instant) -> StatusReport {
         },
         routes: keys::routes(&gateway.keyspace, shard_name),
         shards: gateway.shards.iter().zip(&compactions).map(shard).collect(),
+        ownership: gateway.ownership.snapshot(),
         warnings: Vec::new(),
     };
     report.warnings = warnings::of(&report);
@@ -87,6 +91,16 @@ fn support(version: Option<&str>) -> report::Support {
     report::Support { verdict, reason: support.and_then(Support::reason).map(str::to_owned) }
 }
 
+/// Notes which endpoints lead to another etcd cluster, and to which. They are found by address: a reload may have changed
+/// them meanwhile.
+fn mark(endpoints: &mut [report::Endpoint], strays: impl Iterator<Item = (String, u64)>) {
+    for (url, cluster) in strays {
+        if let Some(endpoint) = endpoints.iter_mut().find(|e| e.url == url) {
+            endpoint.elsewhere = Some(hex(cluster));
+        }
+    }
+}
+
 fn endpoint(member: &MemberView) -> report::Endpoint {
     let Some(seen) = &member.seen else {
         return report::Endpoint { url: member.url.clone(), ..report::Endpoint::default() };
@@ -106,6 +120,7 @@ fn endpoint(member: &MemberView) -> report::Endpoint {
         quota: status.db_size_quota,
         raft_term: status.raft_term,
         revision: header.revision,
+        elsewhere: None,
         last_seen_ms: Some(seen.at.elapsed().as_millis().try_into().unwrap_or(u64::MAX)),
         errors: status.errors.iter().map(|e| e.trim().to_owned()).collect(),
     }

@@ -8,10 +8,7 @@ use etcd_prism_wire::keys::prefix_end;
 use crate::report::{Interval, Route};
 
 /// The routes with what they own.
-pub(crate) fn routes(
-    keyspace: &Keyspace,
-    shard_name: impl Fn(&etcd_prism_routing::Route) -> String,
-) -> Vec<Route> {
+pub(crate) fn routes(keyspace: &Keyspace, shard_name: impl Fn(RouteId) -> String) -> Vec<Route> {
     let route = |(id, route): (RouteId, &etcd_prism_routing::Route)| {
         let own: Vec<_> = keyspace.intervals().filter(|(.., owner)| *owner == id).collect();
         let default = id == keyspace.default_route();
@@ -19,7 +16,7 @@ pub(crate) fn routes(
             if default { Vec::new() } else { prefixes(own.iter().map(|(start, end, _)| (*start, *end))) };
         Route {
             name: route.name.clone(),
-            shard: shard_name(route),
+            shard: shard_name(id),
             default,
             prefixes,
             intervals: own

@@ -1,5 +1,6 @@
 //! What `/status` tells.
 
+use etcd_prism_control::OwnershipSnapshot;
 use serde::{Deserialize, Serialize};
 
 /// One proxy's picture of the whole.
@@ -10,6 +11,9 @@ pub struct StatusReport {
     pub routes: Vec<Route>,
     /// In the order of the configuration.
     pub shards: Vec<Shard>,
+    /// Who may write and read each route.
+    #[serde(default)]
+    pub ownership: OwnershipSnapshot,
     /// What an operator should look at, one sentence each; empty when all is well.
     pub warnings: Vec<String>,
 }
@@ -113,6 +117,9 @@ pub struct Endpoint {
     pub quota: i64,
     pub raft_term: u64,
     pub revision: i64,
+    /// It belongs to another etcd cluster than the shard, so it is not used: that cluster's id, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     /// Milliseconds since it last answered; `None`: never.
     pub last_seen_ms: Option<u64>,
     pub errors: Vec<String>,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use crate::report::{Endpoint, Route, Shard, StatusReport};
+use etcd_prism_control::RouteState;
+
+use crate::report::{Endpoint, Shard, StatusReport};
 
 /// The whole report, ending in a line feed.
 pub fn render(report: &StatusReport) -> String {
@@ -16,7 +18,7 @@ pub fn render(report: &StatusReport) -> String {
         proxy.cluster_id,
         proxy.member_id
     );
-    let tables = [routes(&report.routes), shards(&report.shards), endpoints(&report.shards)];
+    let tables = [routes(report), shards(&report.shards), endpoints(&report.shards)];
     for table in tables {
         out.push('\n');
         for line in table.lines() {
@@ -31,11 +33,21 @@ pub fn render(report: &StatusReport) -> String {
     out
 }
 
-fn routes(routes: &[Route]) -> Table {
-    let mut table = table(&["ROUTE", "SHARD", "KEYS"], &[]);
-    for route in routes {
+fn routes(report: &StatusReport) -> Table {
+    let mut table = table(&["ROUTE", "SHARD", "STATE", "EPOCH", "REIGN", "KEYS"], &[3, 4]);
+    for route in &report.routes {
         let keys = if route.default { "everything else".to_owned() } else { route.prefixes.join("\n") };
-        table.add_row([route.name.as_str(), &route.shard, &keys]);
+        let owned = report.ownership.routes.iter().find(|owned| owned.name == route.name);
+        let state = owned.map_or("-", |owned| match owned.state {
+            RouteState::Served => "served",
+            RouteState::Unfenced => "unfenced",
+            RouteState::Waiting => "waiting",
+            RouteState::Refused => "refused",
+        });
+        let number = |n: Option<String>| n.filter(|n| n != "0").unwrap_or_else(|| "-".to_owned());
+        let epoch = number(owned.map(|owned| owned.epoch.to_string()));
+        let reign = number(owned.map(|owned| owned.reign.to_string()));
+        table.add_row([route.name.as_str(), &route.shard, state, &epoch, &reign, &keys]);
     }
     table
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use etcd_prism_control::{OwnershipSnapshot, RouteState};
+
 use crate::report::{Shard, StatusReport, Verdict};
 
 /// How much later than home a shard may have been compacted before it is worth a word, in seconds.
@@ -14,6 +16,7 @@ pub(crate) fn of(report: &StatusReport) -> Vec<String> {
         out.push("the proxy is shutting down".to_owned());
     }
     shared_clusters(&report.shards, &mut out);
+    ownership(&report.ownership, &mut out);
     let home = report.shards.iter().find(|s| s.home).and_then(|s| s.seconds_since_compaction);
     for shard in &report.shards {
         let mut say = |text: String| out.push(format!("shard {}: {text}", shard.name));
@@ -36,9 +39,42 @@ pub(crate) fn of(report: &StatusReport) -> Vec<String> {
     out
 }
 
+fn ownership(ownership: &OwnershipSnapshot, out: &mut Vec<String>) {
+    for route in &ownership.routes {
+        let reason = route.reason.as_deref().unwrap_or("no reason known");
+        match route.state {
+            RouteState::Served => {}
+            RouteState::Unfenced => out.push(format!("route {}: served without a fence", route.name)),
+            RouteState::Waiting => out.push(format!("route {}: not served yet: {reason}", route.name)),
+            RouteState::Refused => out.push(format!("route {}: refused: {reason}", route.name)),
+        }
+        out.extend(route.alarms.iter().map(|alarm| format!("route {}: {alarm}", route.name)));
+    }
+    for shard in ownership.shards.iter().filter(|_| ownership.fences) {
+        let mut say = |text: &str| out.push(format!("shard {}: {text}", shard.name));
+        if let Some(problem) = &shard.problem {
+            say(problem);
+        }
+        if shard.denied {
+            say("the proxy's user has no rights on the reserved keys");
+        } else if !shard.session {
+            let error = shard.session_error.as_deref().unwrap_or("it has not been written yet");
+            say(&format!("no session, so every read carries a fence: {error}"));
+        }
+    }
+}
+
 type Say<'a> = &'a mut dyn FnMut(String);
 
 fn reach(shard: &Shard, say: Say<'_>) {
+    for endpoint in &shard.endpoints {
+        if let Some(found) = &endpoint.elsewhere {
+            let url = &endpoint.url;
+            say(format!(
+                "endpoint {url} belongs to another etcd cluster, {found}, and is not used: correct it"
+            ));
+        }
+    }
     if shard.endpoints.iter().all(|e| e.last_seen_ms.is_none()) {
         return say("never contacted; until it is, the proxy answers no Status request".to_owned());
     }
@@ -49,7 +85,7 @@ fn reach(shard: &Shard, say: Say<'_>) {
     if !shard.has_leader {
         return say("no leader".to_owned());
     }
-    for endpoint in shard.endpoints.iter().filter(|e| !e.healthy) {
+    for endpoint in shard.endpoints.iter().filter(|e| !e.healthy && e.elsewhere.is_none()) {
         let why = if endpoint.learner { "is a learner" } else { "does not answer, or knows no leader" };
         say(format!("endpoint {} {why}", endpoint.url));
     }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use etcd_prism_admin::report::Verdict;
 use etcd_prism_config::{Endpoint, Scheme};
+use etcd_prism_control::{Clock, Options};
 use etcd_prism_frontend::compaction::Samples;
 use etcd_prism_frontend::gateway::{Exposition, Limits};
 use etcd_prism_frontend::metrics::Metrics;
 use etcd_prism_frontend::{Gateway, Identity, dispatch, lease};
 use etcd_prism_routing::{Keyspace, RouteSpec, ShardId};
-use etcd_prism_upstream::ShardState;
 use etcd_prism_upstream::endpoint::EndpointState;
 use etcd_prism_upstream::shard::Bounds;
+use etcd_prism_upstream::{ShardPool, ShardState};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -30,7 +31,8 @@ fn gateway() -> Arc<Gateway> {
         prefixes: prefixes.iter().map(|p| p.as_bytes().to_vec()).collect(),
         shard: ShardId(shard),
     };
-    let keyspace = Keyspace::new(&[spec("pods", &["/registry/pods/"], 0), spec("rest", &[], 1)]).unwrap();
+    let specs = [spec("pods", &["/registry/pods/"], 0), spec("rest", &[], 1)];
+    let keyspace = Keyspace::new(&specs).unwrap();
     let bounds = Bounds { request_timeout: Duration::from_secs(1), max_in_flight: 10 };
     let shard = |(i, name): (u16, &str)| {
         let endpoint = Endpoint::from_address(Scheme::Http, ([127, 0, 0, 1], 1).into());
@@ -39,12 +41,23 @@ fn gateway() -> Arc<Gateway> {
         Arc::new(ShardState::new(ShardId(i), name.to_owned(), vec![Arc::new(endpoint)], bounds, None))
     };
     let limits = Limits { max_request_bytes: 1, max_message_bytes: 1, max_txn_ops: 1 };
+    let shards: Vec<_> = [(0, "a"), (1, "b")].into_iter().map(shard).collect();
+    let options = Options {
+        fences: false,
+        session_ttl: Duration::from_secs(10),
+        name: "test".to_owned(),
+        address: String::new(),
+        clock: Clock::default(),
+    };
+    let pools = shards.iter().map(|shard| ShardPool::new(shard.clone())).collect();
+    let ownership = etcd_prism_control::start(options, &keyspace, &specs, pools, CancellationToken::new());
     Arc::new(Gateway {
         identity: Identity::new("test", &["http://127.0.0.1:2379".to_owned()]),
         metrics: Metrics::new(&keyspace, dispatch::METHODS),
-        samples: Samples::new(2, keyspace.home()),
+        samples: Samples::new(2),
         keyspace,
-        shards: [(0, "a"), (1, "b")].into_iter().map(shard).collect(),
+        ownership,
+        shards,
         limits: ArcSwap::from_pointee(limits),
         leases: lease::Registry::default(),
         exposition: Exposition(Arc::new(move || prometheus.render())),

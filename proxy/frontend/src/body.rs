@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use crate::kv::open::Opened;
 use crate::relay::Relay;
 
 /// An error inside a body resets the stream. It carries a text for the log.
@@ -62,65 +63,67 @@ pub enum ResponseBody {
 /// A shard's unary reply on its way through: its message gets a patch at the end.
 #[derive(Debug)]
 pub struct Forward {
-    /// What was read to look at, already patched where needed.
+    /// What was read to look at.
     pub head: Option<Bytes>,
-    pub body: Incoming,
+    body: Incoming,
     /// Bytes of the message that are still to come from the shard.
     pub left: usize,
+    /// Bytes behind them that are not the client's.
+    trailing: usize,
     /// Sent once `left` is 0.
-    pub patch: Bytes,
+    patch: Bytes,
     /// What a client is told where the reply is cut off.
-    pub cut_off: fn(String) -> BodyError,
-    pub places: Places,
+    cut_off: fn(String) -> BodyError,
+    _places: Places,
 }
 
 impl Forward {
-    /// Starts from the first chunk of a reply. `None` if it is not a message that may be passed on.
-    pub fn new(first: Bytes, reply: Reply, patch: Bytes, cut_off: fn(String) -> BodyError) -> Option<Self> {
+    /// Goes on from the beginning of a reply.
+    pub fn new(opened: Opened, cut_off: fn(String) -> BodyError) -> Self {
+        let Opened { first, left, trailing, patch, reply } = opened;
+        let mut head = bytes::BytesMut::with_capacity(PREFIX_LEN + first.len());
+        head.extend_from_slice(&frame::prefix(first.len() + left + patch.len()));
+        head.extend_from_slice(&first);
         let Reply { body, places, .. } = reply;
-        let prefix = first.first_chunk::<PREFIX_LEN>()?;
-        let len = frame::parse_prefix(*prefix, etcd_prism_upstream::reply::MAX_REPLY).ok()?;
-        let here = first.len() - PREFIX_LEN;
-        let left = len.checked_sub(here)?;
-        let mut head = bytes::BytesMut::with_capacity(first.len() + patch.len());
-        head.extend_from_slice(&frame::prefix(len + patch.len()));
-        head.extend_from_slice(&first[PREFIX_LEN..]);
-        let patch = if left == 0 {
-            head.extend_from_slice(&patch);
-            Bytes::new()
-        } else {
-            patch
-        };
-        Some(Self { head: Some(head.freeze()), body, left, patch, cut_off, places })
+        Self { head: Some(head.freeze()), body, left, trailing, patch, cut_off, _places: places }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let cut_off = |text: String| Poll::Ready(Some(Err((self.cut_off)(text))));
         if let Some(head) = self.head.take() {
             return Poll::Ready(Some(Ok(Frame::data(head))));
         }
-        if self.left == 0 && !self.patch.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.patch)))));
-        }
-        let cut_off = |text: String| Poll::Ready(Some(Err((self.cut_off)(text))));
-        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return cut_off(format!("upstream: {error}")),
-            None if self.left > 0 => return cut_off("upstream: cut off".into()),
-            None => return Poll::Ready(None),
-        };
-        if let Some(trailers) = frame.trailers_ref() {
-            let status = etcd_prism_upstream::reply::status_of(trailers);
-            if self.left > 0 && status.is_none_or(|s| s.code == etcd_prism_wire::Code::Ok) {
-                return cut_off("upstream: message cut off".into());
+        loop {
+            if self.left == 0 && !self.patch.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.patch)))));
+            }
+            let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return cut_off(format!("upstream: {error}")),
+                None if self.left > 0 => return cut_off("upstream: cut off".into()),
+                None => return Poll::Ready(None),
+            };
+            let mut data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    let status = frame.trailers_ref().and_then(etcd_prism_upstream::reply::status_of);
+                    if self.left > 0 && status.is_none_or(|s| s.code == etcd_prism_wire::Code::Ok) {
+                        return cut_off("upstream: message cut off".into());
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            };
+            let behind = data.len().saturating_sub(self.left);
+            let Some(trailing) = self.trailing.checked_sub(behind) else {
+                return cut_off("upstream: more than one message".into());
+            };
+            self.trailing = trailing;
+            data.truncate(data.len() - behind);
+            self.left -= data.len();
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
-        if let Some(data) = frame.data_ref() {
-            match self.left.checked_sub(data.len()) {
-                Some(left) => self.left = left,
-                None => return cut_off("upstream: more than one message".into()),
-            }
-        }
-        Poll::Ready(Some(Ok(frame)))
     }
 }
 

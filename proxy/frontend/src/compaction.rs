@@ -2,7 +2,7 @@
 //!
 //! A client compacts at a revision of the home shard's line. Every other shard has a line of its own, so each is compacted
 //! at its newest revision that was sampled before home reached the revision asked for: nothing younger is lost than on
-//! one etcd. Samples are kept in memory.
+//! one etcd. Samples are kept in memory, and a few of them on home.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::COMPACTED;
 use crate::gateway::Worker;
 
+mod stored;
+
+pub use stored::COMPACT_REV_KEY;
+
 /// Time between samples: at most this much more than on one etcd is kept.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Samples kept: two hours' worth, many times the interval at which API servers compact.
@@ -27,11 +31,13 @@ const KEPT: usize = 720;
 /// Time between attempts to compact a shard that could not be.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The revisions of all shards at one time; home's was read last. So whatever home reached later than `home` it reached
-/// after the others had reached theirs.
+/// The revisions of all shards at one time; home's was read last. So whatever home reached later than `revision` it
+/// reached after the others had reached theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sample {
-    home: i64,
+    /// The shard that was home then.
+    home: ShardId,
+    revision: i64,
     /// By shard; `None` for home itself and for a shard that did not answer.
     others: Vec<Option<i64>>,
 }
@@ -51,37 +57,60 @@ struct State {
     last: Vec<Option<Instant>>,
     /// Compactions for which no sample was old enough, by shard.
     skipped: Vec<u64>,
+    /// The shard whose stored samples were read.
+    loaded: Option<ShardId>,
 }
 
 /// Samples of all shards' revisions, and the compactions that are due.
 #[derive(Debug)]
 pub struct Samples {
-    home: ShardId,
     state: Mutex<State>,
     wake: Notify,
+    announced: Notify,
 }
 
 impl Samples {
-    pub fn new(shards: usize, home: ShardId) -> Self {
+    pub fn new(shards: usize) -> Self {
         let state = State {
             due: vec![None; shards],
             last: vec![None; shards],
             skipped: vec![0; shards],
             ..State::default()
         };
-        Self { home, state: Mutex::new(state), wake: Notify::new() }
+        Self { state: Mutex::new(state), wake: Notify::new(), announced: Notify::new() }
     }
 
-    /// Home was compacted at `revision`: every other shard is to follow.
-    pub fn schedule(&self, revision: i64, physical: bool) {
+    /// A client has written `compact_rev_key`: it will compact at about the present revision, perhaps through another
+    /// proxy.
+    pub fn announce(&self) {
+        self.announced.notify_one();
+    }
+
+    fn newest(&self) -> Option<Sample> {
+        self.state.lock().samples.back().cloned()
+    }
+
+    /// Takes what was stored on `home` before this proxy's own first sample.
+    fn load(&self, home: ShardId, stored: Vec<Sample>) {
         let mut state = self.state.lock();
-        state.last[usize::from(self.home.0)] = Some(Instant::now());
+        state.loaded = Some(home);
+        state.samples.retain(|s| s.home == home);
+        let first = state.samples.front().map_or(i64::MAX, |s| s.revision);
+        for sample in stored.into_iter().rev().filter(|s| s.revision < first) {
+            state.samples.push_front(sample);
+        }
+    }
+
+    /// `home` was compacted at `revision`: every other shard is to follow.
+    pub fn schedule(&self, home: ShardId, revision: i64, physical: bool) {
+        let mut state = self.state.lock();
+        state.last[usize::from(home.0)] = Some(Instant::now());
         for shard in 0..state.due.len() {
-            if shard == usize::from(self.home.0) {
+            if shard == usize::from(home.0) {
                 continue;
             }
-            let sampled =
-                state.samples.iter().rev().filter(|s| s.home < revision).find_map(|s| s.others[shard]);
+            let earlier = state.samples.iter().rev().filter(|s| s.home == home && s.revision < revision);
+            let sampled = earlier.filter_map(|s| s.others[shard]).next();
             match sampled {
                 Some(revision) if state.due[shard].is_none_or(|due| due.revision < revision) => {
                     state.due[shard] = Some(Due { revision, physical });
@@ -103,12 +132,13 @@ impl Samples {
 
     fn add(&self, sample: Sample) {
         let mut state = self.state.lock();
-        // A restored home may go back; samples above it mean nothing any more.
-        while state.samples.back().is_some_and(|last| last.home > sample.home) {
-            state.samples.pop_back();
+        // Another shard's revisions say nothing of this one's.
+        if state.samples.back().is_some_and(|last| last.home != sample.home) {
+            state.samples.clear();
         }
-        // While home stands still the newest sample is the closest one before home's next revision.
-        if state.samples.back().is_some_and(|last| last.home == sample.home) {
+        // A restored home may go back; samples above it mean nothing any more. And while home stands still the newest
+        // sample is the closest one before its next revision.
+        while state.samples.back().is_some_and(|last| last.revision >= sample.revision) {
             state.samples.pop_back();
         }
         state.samples.push_back(sample);
@@ -128,7 +158,11 @@ pub async fn run(worker: Arc<Worker>, cancel: CancellationToken) {
         let retry = if owed { RETRY } else { Duration::MAX };
         let work = async {
             tokio::select! {
-                _ = ticks.tick() => take_sample(&worker).await,
+                _ = ticks.tick() => {
+                    take_sample(&worker).await;
+                    load(&worker).await;
+                }
+                () = samples.announced.notified() => store(&worker).await,
                 () = samples.wake.notified() => compact_due(&worker).await,
                 () = tokio::time::sleep(retry) => compact_due(&worker).await,
             }
@@ -141,7 +175,8 @@ pub async fn run(worker: Arc<Worker>, cancel: CancellationToken) {
 }
 
 async fn take_sample(worker: &Worker) {
-    let home = worker.gateway.keyspace.home();
+    // Where home should be by the configuration is no ground for compacting anything.
+    let Some(home) = ruling(worker) else { return };
     let reads = worker.pools().iter().map(|pool| async move {
         if pool.shard().id == home {
             return None;
@@ -152,9 +187,38 @@ async fn take_sample(worker: &Worker) {
             .ok()
     });
     let others = futures_util::future::join_all(reads).await;
-    match revision(worker.home()).await {
-        Ok(home) => worker.gateway.samples.add(Sample { home, others }),
+    match revision(worker.pool(home)).await {
+        Ok(revision) => worker.gateway.samples.add(Sample { home, revision, others }),
         Err(error) => tracing::debug!(%error, "sample of home"),
+    }
+}
+
+/// The shard that serves the default route, once that is known.
+fn ruling(worker: &Worker) -> Option<ShardId> {
+    let gateway = &worker.gateway;
+    Some(gateway.ownership.route(gateway.keyspace.default_route()).permit()?.shard)
+}
+
+/// Reads what was stored on home, once.
+async fn load(worker: &Worker) {
+    let samples = &worker.gateway.samples;
+    let Some(home) = ruling(worker) else { return };
+    // Whose revisions they are is known when every shard was identified.
+    let identified =
+        |s: &Arc<etcd_prism_upstream::ShardState>| worker.gateway.ownership.shard_uid(s.id).is_some();
+    if samples.state.lock().loaded == Some(home) || !worker.gateway.shards.iter().all(identified) {
+        return;
+    }
+    match stored::load(worker, home).await {
+        Ok(stored) => samples.load(home, stored),
+        Err(error) => tracing::debug!(%error, "stored samples"),
+    }
+}
+
+async fn store(worker: &Worker) {
+    let Some(sample) = worker.gateway.samples.newest() else { return };
+    if let Err(error) = stored::store(worker, &sample).await {
+        tracing::debug!(%error, "a sample was not stored");
     }
 }
 
@@ -200,40 +264,72 @@ async fn compact_due(worker: &Worker) {
 mod tests {
     use super::*;
 
+    const HOME: ShardId = ShardId(2);
+
+    fn sample(revision: i64, others: [Option<i64>; 2]) -> Sample {
+        Sample { home: HOME, revision, others: vec![others[0], others[1], None] }
+    }
+
     fn due(samples: &Samples) -> Vec<Option<i64>> {
         samples.state.lock().due.iter().map(|d| d.map(|d| d.revision)).collect()
     }
 
     #[test]
     fn newest_sample_that_is_not_later() {
-        let samples = Samples::new(3, ShardId(2));
-        let add = |home, a, b| samples.add(Sample { home, others: vec![a, b, None] });
-        add(100, Some(10), Some(1000));
-        add(200, Some(20), None);
-        add(300, Some(30), Some(3000));
-        samples.schedule(50, false);
+        let samples = Samples::new(3);
+        samples.add(sample(100, [Some(10), Some(1000)]));
+        samples.add(sample(200, [Some(20), None]));
+        samples.add(sample(300, [Some(30), Some(3000)]));
+        samples.schedule(HOME, 50, false);
         assert_eq!(due(&samples), [None, None, None]);
         assert_eq!(samples.report()[0].1, 1);
-        samples.schedule(250, false);
+        samples.schedule(HOME, 250, false);
         // The second shard did not answer at 200: its older sample serves.
         assert_eq!(due(&samples), [Some(20), Some(1000), None]);
-        samples.schedule(150, false);
+        samples.schedule(HOME, 150, false);
         assert_eq!(due(&samples), [Some(20), Some(1000), None]);
     }
 
     #[test]
+    fn stored_samples_lie_before_our_own() {
+        let samples = Samples::new(3);
+        samples.add(sample(100, [Some(50), None]));
+        let stored = [(80, 40), (90, 45), (100, 49), (120, 60)];
+        samples.load(HOME, stored.map(|(revision, other)| sample(revision, [Some(other), None])).into());
+        samples.schedule(HOME, 91, false);
+        assert_eq!(due(&samples), [Some(45), None, None]);
+        samples.schedule(HOME, 130, false);
+        assert_eq!(due(&samples), [Some(50), None, None]);
+    }
+
+    #[test]
     fn home_that_stands_still_or_goes_back() {
-        let samples = Samples::new(2, ShardId(1));
-        let add = |home, a| samples.add(Sample { home, others: vec![Some(a), None] });
+        let samples = Samples::new(3);
+        let add = |revision, a| samples.add(sample(revision, [Some(a), None]));
         add(100, 10);
         add(100, 11);
         // When home reached 100 is not known: it may have been long before the shard reached 10.
-        samples.schedule(100, false);
-        assert_eq!(due(&samples), [None, None]);
-        samples.schedule(101, false);
-        assert_eq!(due(&samples), [Some(11), None]);
+        samples.schedule(HOME, 100, false);
+        assert_eq!(due(&samples), [None, None, None]);
+        samples.schedule(HOME, 101, false);
+        assert_eq!(due(&samples), [Some(11), None, None]);
         add(50, 12);
-        samples.schedule(60, false);
-        assert_eq!(due(&samples), [Some(12), None]);
+        samples.schedule(HOME, 60, false);
+        assert_eq!(due(&samples), [Some(12), None, None]);
+    }
+
+    #[test]
+    fn a_sample_is_of_its_home_only() {
+        let samples = Samples::new(3);
+        samples.add(sample(50, [Some(10), Some(9_000)]));
+        // Home is the second shard now, whose revisions are far higher: nothing sampled before says what was then.
+        let moved = ShardId(1);
+        samples.schedule(moved, 9_990, false);
+        assert_eq!(due(&samples), [None, None, None]);
+        samples.add(Sample { home: moved, revision: 9_995, others: vec![Some(11), None, Some(60)] });
+        samples.schedule(HOME, 60, false);
+        assert_eq!(due(&samples), [None, None, None]);
+        samples.schedule(moved, 10_000, false);
+        assert_eq!(due(&samples), [Some(11), None, Some(60)]);
     }
 }

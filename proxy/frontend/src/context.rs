@@ -36,6 +36,10 @@ pub struct Context {
 }
 
 impl Context {
+    pub fn ownership(&self) -> &etcd_prism_control::Ownership {
+        &self.worker.gateway.ownership
+    }
+
     pub fn gateway(&self) -> &crate::gateway::Gateway {
         &self.worker.gateway
     }

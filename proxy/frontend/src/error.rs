@@ -1,5 +1,6 @@
 //! The one place where errors become gRPC statuses, with etcd's codes and texts.
 
+use etcd_prism_control::NotServed;
 use etcd_prism_routing::{Keyspace, RouteId};
 use etcd_prism_upstream::UpstreamError;
 use etcd_prism_wire::frame::FrameError;
@@ -35,10 +36,21 @@ pub enum RequestError {
     Spans(String),
     #[error("reserved key")]
     Reserved,
+    /// The right to serve was lost on the way. Whoever holds the request places it anew.
+    #[error("ownership changed on the way")]
+    Void,
+    #[error("{0}")]
+    NotServed(Box<NotServed>),
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
     #[error("{0}")]
     Status(#[from] Status),
+}
+
+impl From<NotServed> for RequestError {
+    fn from(reason: NotServed) -> Self {
+        RequestError::NotServed(Box::new(reason))
+    }
 }
 
 impl From<TxnError> for RequestError {
@@ -52,6 +64,15 @@ impl From<TxnError> for RequestError {
 }
 
 impl RequestError {
+    /// Whether the same request may be served in a moment, nobody having to act.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Void => true,
+            Self::NotServed(reason) => matches!(**reason, NotServed::Waited { .. }),
+            _ => false,
+        }
+    }
+
     /// What the client gets.
     pub fn status(&self) -> Status {
         match self {
@@ -75,10 +96,21 @@ impl RequestError {
                 Code::InvalidArgument,
                 "etcd-prism: keys that begin with the byte 0xFF are reserved for the proxy",
             ),
+            Self::Void => Status::new(Code::Unavailable, "etcd-prism: the route moved on the way"),
+            Self::NotServed(reason) => match **reason {
+                // As a shard that does not answer in time; `status` and the log tell why.
+                NotServed::Waited { .. } => Status::new(Code::Unavailable, TIMED_OUT),
+                NotServed::Refused { .. } => Status::new(Code::Unavailable, format!("etcd-prism: {reason}")),
+            },
             Self::Upstream(error) => error.status(),
             Self::Status(status) => status.clone(),
         }
     }
+}
+
+/// A revision that lies before what the shard of a route ever ruled.
+pub fn compacted() -> RequestError {
+    Status::new(Code::OutOfRange, COMPACTED).into()
 }
 
 /// The names of routes, for an error.

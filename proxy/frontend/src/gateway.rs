@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use etcd_prism_routing::{Keyspace, ShardId};
+use etcd_prism_control::Ownership;
+use etcd_prism_ownership::Answer;
+use etcd_prism_routing::{Keyspace, RouteId, ShardId};
 use etcd_prism_upstream::{ShardPool, ShardState};
 use etcd_prism_wire::Status;
 use tokio::sync::Semaphore;
@@ -40,7 +42,9 @@ impl std::fmt::Debug for Exposition {
 #[derive(Debug)]
 pub struct Gateway {
     pub identity: Identity,
+    /// From keys to routes. Which shard a route is on at present is ownership's to say.
     pub keyspace: Keyspace,
+    pub ownership: Arc<Ownership>,
     pub shards: Vec<Arc<ShardState>>,
     pub limits: ArcSwap<Limits>,
     pub leases: Registry,
@@ -58,8 +62,25 @@ impl Gateway {
         **self.limits.load()
     }
 
+    /// The shard that a route is on, as far as is known.
+    pub fn shard_of(&self, route: RouteId) -> ShardId {
+        match self.ownership.route(route).answer {
+            Answer::Permit(permit) => permit.shard,
+            _ => self.keyspace.shard_of(route),
+        }
+    }
+
+    /// The shard of the default route.
+    pub fn home_id(&self) -> ShardId {
+        self.shard_of(self.keyspace.default_route())
+    }
+
     pub fn home(&self) -> &Arc<ShardState> {
-        &self.shards[usize::from(self.keyspace.home().0)]
+        self.shard(self.home_id())
+    }
+
+    pub fn shard(&self, id: ShardId) -> &Arc<ShardState> {
+        &self.shards[usize::from(id.0)]
     }
 
     /// The shard of a given name, for requests that name one.
@@ -91,7 +112,7 @@ impl Worker {
     }
 
     pub fn home(&self) -> &ShardPool {
-        self.pool(self.gateway.keyspace.home())
+        self.pool(self.gateway.home_id())
     }
 
     pub fn pools(&self) -> &[ShardPool] {

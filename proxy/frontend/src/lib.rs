@@ -18,6 +18,7 @@ pub mod lock;
 pub mod metadata;
 pub mod metrics;
 pub mod other;
+pub mod place;
 pub mod queue;
 pub mod relay;
 pub mod respond;

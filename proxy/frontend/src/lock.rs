@@ -1,79 +1,87 @@
-//! The Lock and Election services: passed to the shard that owns the name.
+//! The Lock and Election services, as recipes of the proxy's own.
 //!
-//! Their keys are `<name>/<lease in hex>`, so a name belongs to the route of the keys below it.
+//! A shard's own services would write past every fence, so they are never called. Each step here is a fenced transaction or
+//! a protected read, as if a client had sent it; a watch only tells when to look again. What counts is who has the oldest
+//! key below `<name>/`: every session puts one of its own there, `<name>/<lease in hex>`.
+
+mod claim;
+mod election;
+mod hint;
+mod mutex;
+mod names;
+mod observe;
+mod patience;
+mod turn;
 
 use std::time::Duration;
 
-use etcd_prism_routing::{Placement, ShardId};
-use etcd_prism_upstream::{Class, Place, Retry, reply};
-use etcd_prism_wire::keys::RESERVED;
-use etcd_prism_wire::{KeyRange, request};
+use etcd_prism_upstream::UpstreamError;
+use etcd_prism_wire::{Code, Status};
 use http::Response;
 
 use crate::body::ResponseBody;
 use crate::context::Context;
-use crate::error::{LEASE_NOT_FOUND, RequestError};
-use crate::kv::forward;
+use crate::dispatch::{decode, typed};
+use crate::error::RequestError;
 use crate::metrics::Routed;
 use crate::unary::UnaryRequest;
-use crate::{lease, relay, respond};
 
-/// Lock, Campaign and Observe wait until it is their turn; the client decides for how long.
-const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Between two attempts at a step that failed and may succeed later.
+const PAUSE: Duration = Duration::from_millis(200);
 
+/// Answers a method of either service.
 pub async fn handle(
     cx: &Context,
     path: &'static str,
     request: UnaryRequest,
     routed: &mut Routed,
 ) -> Result<Response<ResponseBody>, RequestError> {
-    let message = request.message();
-    let (key, lease) = match path {
-        "/v3lockpb.Lock/Lock" | "/v3electionpb.Election/Campaign" => {
-            (below(request::bytes_field(message, 1)?), request::int64_field(message, 2)?)
+    let reply = match path {
+        "/v3lockpb.Lock/Lock" => mutex::lock(cx, decode(&request)?, routed).await.map(|r| typed(cx, r)),
+        "/v3lockpb.Lock/Unlock" => mutex::unlock(cx, decode(&request)?, routed).await.map(|r| typed(cx, r)),
+        "/v3electionpb.Election/Campaign" => {
+            election::campaign(cx, decode(&request)?, routed).await.map(|r| typed(cx, r))
         }
-        "/v3lockpb.Lock/Unlock" => (request::bytes_field(message, 1)?.to_vec(), 0),
-        "/v3electionpb.Election/Leader" | "/v3electionpb.Election/Observe" => {
-            (below(request::bytes_field(message, 1)?), 0)
+        "/v3electionpb.Election/Proclaim" => {
+            election::proclaim(cx, decode(&request)?, routed).await.map(|r| typed(cx, r))
         }
-        // Proclaim and Resign name the leader's key.
-        _ => (request::bytes_field(request::bytes_field(message, 1)?, 2)?.to_vec(), 0),
+        "/v3electionpb.Election/Leader" => {
+            election::leader(cx, decode(&request)?, routed).await.map(|r| typed(cx, r))
+        }
+        "/v3electionpb.Election/Resign" => {
+            election::resign(cx, decode(&request)?, routed).await.map(|r| typed(cx, r))
+        }
+        "/v3electionpb.Election/Observe" => observe::observe(cx, decode(&request)?, routed).map(Ok),
+        _ => return Err(crate::other::unknown(path).into()),
     };
-    if key.first() == Some(&RESERVED) {
-        return Err(RequestError::Reserved);
-    }
-    let placement = cx.gateway().keyspace.place(KeyRange::single(&key));
-    routed.set(&placement);
-    let Placement::One { shard, .. } = placement else { return Err(RequestError::Reserved) };
-    let mut call = forward::call(cx, path, request.frame, Class::Unary, Retry::Never);
-    call.timeout = Some(PATIENCE);
-    call.place = Place::None;
-    if path == "/v3electionpb.Election/Observe" {
-        call.class = Class::Watch;
-        return observe(cx, shard, call).await;
-    }
-    let response = forward::unary(cx, shard, call.clone()).await?;
-    let lacks_lease = reply::status_of(response.headers()).is_some_and(|s| s.message == LEASE_NOT_FOUND);
-    if lease != 0 && lacks_lease && lease::bring(cx, shard, &[lease]).await? {
-        return forward::unary(cx, shard, call).await;
-    }
-    Ok(response)
+    reply.map_err(as_of_the_services)?
 }
 
-async fn observe(
-    cx: &Context,
-    shard: ShardId,
-    call: etcd_prism_upstream::Call,
-) -> Result<Response<ResponseBody>, RequestError> {
-    let pool = cx.worker.pool(shard);
-    let reply = pool.call(call).await?;
-    if reply.early_status().is_some() {
-        return Ok(respond::early(reply.headers));
+/// The services of etcd are clients of its others, and hand their errors on as texts: those have the code Unknown. The
+/// transient ones keep theirs, so that clients try again.
+fn as_of_the_services(error: RequestError) -> RequestError {
+    let is_ours =
+        matches!(error, RequestError::Reserved | RequestError::Spans(_) | RequestError::NotServed(_));
+    let status = error.status();
+    if !is_ours && status.message.starts_with("etcdserver: ") && status.code != Code::Unavailable {
+        return unknown(status.message);
     }
-    let header = cx.gateway().identity.header_patch.clone();
-    Ok(relay::start(reply, pool.shard().name.clone(), relay::Header::Every(header)))
+    error
 }
 
-fn below(name: &[u8]) -> Vec<u8> {
-    [name, b"/"].concat()
+/// An error without a code of its own.
+fn unknown(text: impl Into<std::borrow::Cow<'static, str>>) -> RequestError {
+    Status::new(Code::Unknown, text).into()
+}
+
+/// Whether a step that failed like this may succeed in a moment. Nothing of it was told to anybody.
+fn may_pass(error: &RequestError) -> bool {
+    match error {
+        RequestError::Upstream(UpstreamError::Status(status)) | RequestError::Status(status) => {
+            status.code == Code::Unavailable
+        }
+        RequestError::Upstream(UpstreamError::BadReply { .. }) => false,
+        RequestError::Upstream(_) => true,
+        other => other.may_pass(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use etcd_prism_routing::{Keyspace, Placement, RouteId};
+use etcd_prism_routing::{Keyspace, RouteId};
 use etcd_prism_wire::Code;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -21,15 +21,6 @@ pub enum Routed {
     None,
     Route(RouteId),
     Spanning,
-}
-
-impl Routed {
-    pub fn set(&mut self, placement: &Placement) {
-        *self = match placement {
-            Placement::One { route, .. } => Routed::Route(*route),
-            Placement::Spans(_) => Routed::Spanning,
-        };
-    }
 }
 
 #[derive(Default)]
@@ -54,6 +45,9 @@ pub struct Metrics {
     pub watch_resumes: Counter,
     pub watch_laggards: Counter,
     pub leases_brought: Counter,
+    pub fenced_writes: Counter,
+    pub fenced_reads: Counter,
+    pub fence_refusals: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -79,6 +73,9 @@ impl Metrics {
             watch_resumes: counter!("etcd_prism_watch_resumes_total"),
             watch_laggards: counter!("etcd_prism_watch_laggards_total"),
             leases_brought: counter!("etcd_prism_leases_brought_total"),
+            fenced_writes: counter!("etcd_prism_fenced_writes_total"),
+            fenced_reads: counter!("etcd_prism_fenced_reads_total"),
+            fence_refusals: counter!("etcd_prism_fence_refusals_total"),
         }
     }
 

@@ -12,6 +12,7 @@ use etcd_prism_wire::frame::{self, FrameError, PREFIX_LEN};
 use etcd_prism_wire::{Code, response};
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 
 use crate::body::{BodyError, ResponseBody};
 use crate::respond;
@@ -69,6 +70,31 @@ pub struct Relay {
 pub fn start(upstream: Reply, shard: String, header: Header) -> Response<ResponseBody> {
     let relay = Relay { shard, upstream, messages: Messages::new(header), over: false };
     respond::with_body(ResponseBody::Relay(Box::new(relay)))
+}
+
+/// The same, once the first data has come. A status that comes instead is the reply.
+///
+/// # Errors
+/// The connection to the shard was lost before.
+pub async fn begin(
+    mut upstream: Reply,
+    shard: String,
+    header: Header,
+) -> Result<Response<ResponseBody>, UpstreamError> {
+    let lost = |reason: &dyn std::fmt::Display| UpstreamError::ConnectionLost {
+        shard: shard.clone(),
+        reason: reason.to_string(),
+    };
+    let frame = upstream.body.frame().await.ok_or_else(|| lost(&"cut off"))?.map_err(|e| lost(&e))?;
+    match frame.into_data() {
+        Ok(data) => {
+            let mut messages = Messages::new(header);
+            messages.input = data;
+            let relay = Relay { shard, upstream, messages, over: false };
+            Ok(respond::with_body(ResponseBody::Relay(Box::new(relay))))
+        }
+        Err(frame) => Ok(respond::early(frame.into_trailers().unwrap_or_default())),
+    }
 }
 
 impl Relay {

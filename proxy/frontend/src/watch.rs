@@ -7,10 +7,12 @@
 
 mod create;
 mod driver;
+mod early;
 mod link;
 mod messages;
 mod outbox;
 mod progress;
+mod rights;
 mod upstream;
 mod watcher;
 

@@ -7,4 +7,4 @@ pub mod keyspace;
 pub mod placement;
 
 pub use keyspace::{Keyspace, KeyspaceError, Route, RouteId, RouteSpec, ShardId};
-pub use placement::{Footprint, Placement, Segment};
+pub use placement::{Footprint, Segment};

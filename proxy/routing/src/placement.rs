@@ -1,17 +1,9 @@
-//! Where a request goes: to one shard, or over several.
+//! What a request touches: its routes, and its pieces by shard.
 
 use etcd_prism_wire::KeyRange;
+use smallvec::SmallVec;
 
 use crate::keyspace::{Keyspace, RouteId, ShardId};
-
-/// Where a range or a transaction lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placement {
-    /// One shard serves it whole. `route` is the route of its first key; `single_route` tells whether it is the only one.
-    One { shard: ShardId, route: RouteId, single_route: bool },
-    /// More than one shard would be needed. The routes touched, by id.
-    Spans(Vec<RouteId>),
-}
 
 /// A piece of a range on one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +12,25 @@ pub struct Segment<'a> {
     pub shard: ShardId,
 }
 
-/// The routes that a request touches, gathered key by key.
-#[derive(Debug, Clone, Default)]
+/// The routes that a request touches, gathered key by key, each once, in the order in which they were met.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Footprint {
-    routes: Vec<RouteId>,
+    routes: SmallVec<[RouteId; 2]>,
 }
 
 impl Footprint {
+    /// Of one route.
+    pub fn one(route: RouteId) -> Self {
+        Self { routes: SmallVec::from_slice(&[route]) }
+    }
+
+    /// Of a range that is clamped to clients' keys.
+    pub fn of(keyspace: &Keyspace, range: KeyRange<'_>) -> Self {
+        let mut footprint = Self::default();
+        footprint.add_range(keyspace, range);
+        footprint
+    }
+
     pub fn add(&mut self, route: RouteId) {
         if !self.routes.contains(&route) {
             self.routes.push(route);
@@ -42,36 +46,31 @@ impl Footprint {
         }
     }
 
-    /// Where the request goes; a request that touches nothing goes home.
-    pub fn placement(mut self, keyspace: &Keyspace) -> Placement {
-        let route = self.routes.first().copied().unwrap_or(keyspace.default_route());
-        let shard = keyspace.shard_of(route);
-        if self.routes.iter().all(|r| keyspace.shard_of(*r) == shard) {
-            return Placement::One { shard, route, single_route: self.routes.len() <= 1 };
+    /// A request that touches nothing belongs to the default route.
+    #[must_use]
+    pub fn or_default(mut self, keyspace: &Keyspace) -> Self {
+        if self.routes.is_empty() {
+            self.add(keyspace.default_route());
         }
-        self.routes.sort_unstable();
-        Placement::Spans(self.routes)
+        self
+    }
+
+    pub fn routes(&self) -> &[RouteId] {
+        &self.routes
     }
 }
 
 impl Keyspace {
-    /// Where a range, clamped to clients' keys, lies.
-    #[inline]
-    pub fn place(&self, range: KeyRange<'_>) -> Placement {
-        if range.is_single() {
-            let route = self.route_of(range.key);
-            return Placement::One { shard: self.shard_of(route), route, single_route: true };
-        }
-        let mut footprint = Footprint::default();
-        footprint.add_range(self, range);
-        footprint.placement(self)
-    }
-
-    /// The pieces of a range by shard, in key order; neighbours on the same shard are one piece.
-    pub fn segments<'a>(&'a self, range: KeyRange<'a>) -> Vec<Segment<'a>> {
+    /// The pieces of a range by shard, in key order; neighbours on the same shard are one piece. `shard_of` tells where a
+    /// route is: that may be another shard than the configuration says.
+    pub fn segments<'a>(
+        &'a self,
+        range: KeyRange<'a>,
+        mut shard_of: impl FnMut(RouteId) -> ShardId,
+    ) -> Vec<Segment<'a>> {
         let mut out: Vec<Segment<'a>> = Vec::new();
         for (keys, route) in self.pieces(range) {
-            let shard = self.shard_of(route);
+            let shard = shard_of(route);
             match out.last_mut() {
                 Some(last) if last.shard == shard => last.keys.range_end = keys.range_end,
                 _ => out.push(Segment { keys, shard }),
@@ -102,24 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn places() {
+    fn the_routes_of_a_range_each_once() {
         let keyspace = keyspace();
-        let one =
-            |route, single_route| Placement::One { shard: ShardId(0), route: RouteId(route), single_route };
-        assert_eq!(keyspace.place(KeyRange::new(b"/a/", b"/a0")), one(0, true));
-        assert_eq!(keyspace.place(KeyRange::new(b"/a/", b"/b0")), one(0, false));
-        assert_eq!(
-            keyspace.place(KeyRange::new(b"/b/", b"/c0")),
-            Placement::Spans(vec![RouteId(1), RouteId(2), RouteId(3)])
-        );
-        assert_eq!(Footprint::default().placement(&keyspace), one(3, true));
+        let routes = |keys| Footprint::of(&keyspace, keys).routes().iter().map(|r| r.0).collect::<Vec<_>>();
+        assert_eq!(routes(KeyRange::single(b"/b/x")), [1]);
+        assert_eq!(routes(KeyRange::new(b"/a/", b"/a0")), [0]);
+        assert_eq!(routes(KeyRange::new(b"/b/", b"/c0")), [1, 3, 2]);
+        assert_eq!(Footprint::default().or_default(&keyspace), Footprint::one(RouteId(3)));
     }
 
     #[test]
     fn neighbours_on_one_shard_are_one_segment() {
         let keyspace = keyspace();
         let shards: Vec<_> = keyspace
-            .segments(KeyRange::new(b"\0", b"\xff"))
+            .segments(KeyRange::new(b"\0", b"\xff"), |route| keyspace.shard_of(route))
             .iter()
             .map(|s| (s.keys.key.to_vec(), s.shard.0))
             .collect();

@@ -5,17 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use etcd_prism_proto::etcdserverpb::{StatusRequest, StatusResponse};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use metrics::counter;
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::endpoint::EndpointState;
+use crate::error::UpstreamError;
+use crate::reply::{Places, Reply, lost};
+use crate::shard::ShardState;
+use crate::{pool, rpc};
 
 /// Why a connection could not be made.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +38,10 @@ pub enum ConnectError {
     NoHttp2,
     #[error("HTTP/2 handshake: {0}")]
     Handshake(Arc<hyper::Error>),
+    #[error("it does not say which etcd cluster it is: {0}")]
+    Status(Arc<UpstreamError>),
+    #[error("it belongs to etcd cluster {found:x}, not to {expected:x}")]
+    OtherCluster { expected: u64, found: u64 },
 }
 
 /// Flow control of a connection, in bytes. h2 closes a connection on which half of the connection window came in very
@@ -40,14 +52,22 @@ pub(crate) struct Windows {
     pub connection: u32,
 }
 
-type Attempt = Shared<Pin<Box<dyn Future<Output = Result<SendRequest<RequestBody>, ConnectError>> + Send>>>;
+/// A connection, and the etcd cluster that it leads to; 0: it did not say, for want of a login.
+#[derive(Debug, Clone)]
+struct Live {
+    handle: SendRequest<RequestBody>,
+    cluster: u64,
+}
+
+type Attempt = Shared<Pin<Box<dyn Future<Output = Result<Live, ConnectError>> + Send>>>;
 
 /// A connection slot.
 #[derive(Debug)]
 pub(crate) struct Connector {
+    shard: Arc<ShardState>,
     endpoint: Arc<EndpointState>,
     windows: Windows,
-    current: Mutex<Option<SendRequest<RequestBody>>>,
+    current: Mutex<Option<Live>>,
     /// The attempt under way. It runs by itself, so that a thousand waiting requests make one connection, share its
     /// failure, and cannot cut it short by giving up.
     attempt: Mutex<Option<Attempt>>,
@@ -55,8 +75,9 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(endpoint: Arc<EndpointState>, windows: Windows) -> Self {
+    pub(crate) fn new(shard: Arc<ShardState>, endpoint: Arc<EndpointState>, windows: Windows) -> Self {
         Self {
+            shard,
             endpoint,
             windows,
             current: Mutex::new(None),
@@ -75,9 +96,11 @@ impl Connector {
         StreamGuard { streams: self.streams.clone() }
     }
 
-    /// A handle to a live connection.
+    /// A handle to a live connection, which leads to the etcd cluster that the shard is, as far as that is known.
     pub(crate) async fn ready(&self) -> Result<SendRequest<RequestBody>, ConnectError> {
-        if let Some(handle) = self.live() {
+        if let Some(live) = self.live()
+            && let Some(handle) = self.checked(live)?
+        {
             return Ok(handle);
         }
         let attempt = {
@@ -87,16 +110,38 @@ impl Connector {
                 _ => slot.insert(self.start()).clone(),
             }
         };
-        let handle = attempt.await?;
-        *self.current.lock() = Some(handle.clone());
-        Ok(handle)
+        let live = attempt.await?;
+        *self.current.lock() = Some(live.clone());
+        let handle = live.handle.clone();
+        // A connection that could not be asked is good for the login that is due, and nothing else would be answered.
+        Ok(self.checked(live)?.unwrap_or(handle))
+    }
+
+    /// The connection, unless it leads elsewhere; `None` if it has to be asked again, now that there is a login.
+    fn checked(&self, live: Live) -> Result<Option<SendRequest<RequestBody>>, ConnectError> {
+        let Some(expected) = self.shard.expected_cluster() else { return Ok(Some(live.handle)) };
+        match live.cluster {
+            0 => Ok(None),
+            found if found == expected => Ok(Some(live.handle)),
+            found => {
+                *self.current.lock() = None;
+                Err(ConnectError::OtherCluster { expected, found })
+            }
+        }
     }
 
     fn start(&self) -> Attempt {
         let (endpoint, windows) = (self.endpoint.clone(), self.windows);
+        let (shard, guard) = (self.shard.clone(), self.stream_guard());
         let bound = endpoint.connect_timeout;
         let running = tokio::spawn(async move {
-            let outcome = tokio::time::timeout(bound, connect(&endpoint, windows)).await;
+            let connecting = async {
+                let mut handle = connect(&endpoint, windows).await?;
+                let cluster = ask_cluster(&shard, &endpoint, &mut handle, guard).await?;
+                endpoint.set_cluster(cluster);
+                Ok(Live { handle, cluster })
+            };
+            let outcome = tokio::time::timeout(bound, connecting).await;
             let outcome = outcome.map_err(|_| ConnectError::TimedOut(bound)).flatten();
             let result = if outcome.is_ok() { "ok" } else { "failed" };
             let url = endpoint.endpoint.url.clone();
@@ -111,8 +156,37 @@ impl Connector {
         attempt.shared()
     }
 
-    fn live(&self) -> Option<SendRequest<RequestBody>> {
-        self.current.lock().as_ref().filter(|handle| !handle.is_closed()).cloned()
+    fn live(&self) -> Option<Live> {
+        self.current.lock().as_ref().filter(|live| !live.handle.is_closed()).cloned()
+    }
+}
+
+/// Asks which etcd cluster answers. One question per connection: a connection stays with the process that accepted it.
+async fn ask_cluster(
+    shard: &ShardState,
+    endpoint: &EndpointState,
+    handle: &mut SendRequest<RequestBody>,
+    guard: StreamGuard,
+) -> Result<u64, ConnectError> {
+    let mut metadata = HeaderMap::new();
+    if let Some(token) = &*shard.token.load() {
+        metadata.insert("token", HeaderValue::clone(token));
+    }
+    let frame = rpc::frame_of(&StatusRequest::default());
+    let path = PathAndQuery::from_static(rpc::STATUS);
+    let question = pool::request(endpoint, &path, &metadata, RequestBody::once(frame));
+    let failed = |error| ConnectError::Status(Arc::new(error));
+    let response = handle.send_request(question).await.map_err(|e| failed(lost(&shard.name, &e)))?;
+    let reply = Reply::new(&shard.name, response, Places { _stream: guard }).map_err(failed)?;
+    match reply.message(&shard.name).await {
+        Ok(message) => {
+            let status = StatusResponse::decode(message).map_err(|e| {
+                failed(UpstreamError::BadReply { shard: shard.name.clone(), reason: e.to_string() })
+            })?;
+            Ok(status.header.map_or(0, |header| header.cluster_id))
+        }
+        Err(UpstreamError::Status(_)) => Ok(0),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One member of a shard, as configured.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -26,6 +26,8 @@ pub struct EndpointState {
     pub(crate) connect_timeout: Duration,
     pub(crate) keepalive_interval: Duration,
     healthy: AtomicBool,
+    /// The id of the etcd cluster that last answered here; 0: none has.
+    cluster: AtomicU64,
     seen: ArcSwapOption<Seen>,
 }
 
@@ -46,6 +48,7 @@ impl EndpointState {
             keepalive_interval,
             // Until proven otherwise: nothing else is known to be better.
             healthy: AtomicBool::new(true),
+            cluster: AtomicU64::new(0),
             seen: ArcSwapOption::empty(),
         })
     }
@@ -65,6 +68,17 @@ impl EndpointState {
             } else {
                 tracing::info!(endpoint = %self.endpoint.url, "endpoint is unhealthy: others are preferred");
             }
+        }
+    }
+
+    /// The etcd cluster that last answered at this address.
+    pub fn cluster(&self) -> Option<u64> {
+        Some(self.cluster.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    pub(crate) fn set_cluster(&self, id: u64) {
+        if id != 0 {
+            self.cluster.store(id, Ordering::Relaxed);
         }
     }
 

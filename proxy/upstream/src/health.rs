@@ -38,7 +38,7 @@ pub async fn watch(shard: Arc<ShardState>, cancel: CancellationToken) {
             }
         }
         let round = async {
-            let checks = probes.iter().map(|(endpoint, probe)| check(endpoint, probe));
+            let checks = probes.iter().map(|(endpoint, probe)| check(&shard, endpoint, probe));
             let answers = futures_util::future::join_all(checks).await;
             shard.set_reachable(answers.iter().any(|ok| *ok));
             if shard.is_reachable() {
@@ -63,13 +63,24 @@ fn probe_pool(shard: &ShardState, endpoint: &Arc<EndpointState>) -> ShardPool {
     ShardPool::new(Arc::new(state))
 }
 
-async fn check(endpoint: &EndpointState, probe: &ShardPool) -> bool {
+async fn check(shard: &ShardState, endpoint: &EndpointState, probe: &ShardPool) -> bool {
     let mut call = rpc::call(rpc::STATUS, &StatusRequest::default(), Retry::Never);
     call.timeout = Some(PATIENCE);
     call.place = Place::Reserved;
     let answer: Result<StatusResponse, UpstreamError> = rpc::unary(probe, call).await;
     match answer {
         Ok(status) => {
+            let before = shard.leads_elsewhere(endpoint);
+            endpoint.set_cluster(status.header.map_or(0, |h| h.cluster_id));
+            let elsewhere = shard.leads_elsewhere(endpoint);
+            if let Some(found) = elsewhere {
+                if before != elsewhere || endpoint.is_healthy() {
+                    say_elsewhere(shard, endpoint, found);
+                }
+                endpoint.set_healthy(false);
+                endpoint.set_seen(status);
+                return false;
+            }
             // A member without a leader can serve neither linearizable reads nor writes.
             endpoint.set_healthy(status.leader != 0 && !status.is_learner);
             endpoint.set_seen(status);
@@ -81,6 +92,16 @@ async fn check(endpoint: &EndpointState, probe: &ShardPool) -> bool {
             false
         }
     }
+}
+
+fn say_elsewhere(shard: &ShardState, endpoint: &EndpointState, found: u64) {
+    tracing::error!(
+        shard = %shard.name,
+        endpoint = %endpoint.endpoint.url,
+        found = format_args!("{found:x}"),
+        expected = format_args!("{:x}", shard.expected_cluster().unwrap_or(0)),
+        "the endpoint leads to another etcd cluster: it is not used"
+    );
 }
 
 async fn refresh_alarms(pool: &ShardPool) {

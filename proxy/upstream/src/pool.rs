@@ -132,12 +132,12 @@ struct Member {
 }
 
 impl Member {
-    fn connector(&self, class: Class) -> (Arc<Connector>, StreamGuard) {
+    fn connector(&self, class: Class, shard: &Arc<ShardState>) -> (Arc<Connector>, StreamGuard) {
         // The stream is counted under the lock, or any number of calls would choose the same connection while it is made.
         let mut connectors = self.connectors[class as usize].lock();
         let found = connectors.iter().find(|c| c.streams() < class.max_streams()).cloned();
         let connector = found.unwrap_or_else(|| {
-            let made = Arc::new(Connector::new(self.endpoint.clone(), class.windows()));
+            let made = Arc::new(Connector::new(shard.clone(), self.endpoint.clone(), class.windows()));
             connectors.push(made.clone());
             made
         });
@@ -273,7 +273,12 @@ impl ShardPool {
                 candidates.sort_by_key(|e| Arc::ptr_eq(e, avoid));
             }
             for endpoint in candidates {
-                let (connector, guard) = self.member(&endpoint).connector(class);
+                // The health check tells when it leads back.
+                if let Some(found) = self.shard.leads_elsewhere(&endpoint) {
+                    reason = format!("{} leads to another etcd cluster, {found:x}", endpoint.endpoint.url);
+                    continue;
+                }
+                let (connector, guard) = self.member(&endpoint).connector(class, &self.shard);
                 match tokio::time::timeout_at(deadline, connector.ready()).await {
                     Ok(Ok(handle)) => return Ok(Ready { handle, endpoint, guard }),
                     Ok(Err(error)) => {
@@ -305,7 +310,7 @@ impl ShardPool {
     }
 }
 
-fn request(
+pub(crate) fn request(
     endpoint: &EndpointState,
     path: &http::uri::PathAndQuery,
     metadata: &HeaderMap,

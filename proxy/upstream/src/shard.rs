@@ -1,7 +1,7 @@
 //! What all workers know of one shard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -33,6 +33,8 @@ pub struct ShardState {
     /// Since when the health check has reached no endpoint.
     unreachable_since: Mutex<Option<Instant>>,
     alarms: ArcSwap<Vec<AlarmMember>>,
+    /// The etcd cluster that this shard is; 0: not known.
+    cluster: AtomicU64,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) token: ArcSwapOption<HeaderValue>,
     /// Held while logging in: a thousand refused requests make one login.
@@ -55,6 +57,7 @@ impl ShardState {
             in_flight: AtomicUsize::new(0),
             unreachable_since: Mutex::new(None),
             alarms: ArcSwap::from_pointee(Vec::new()),
+            cluster: AtomicU64::new(0),
             credentials,
             token: ArcSwapOption::empty(),
             logging_in: tokio::sync::Mutex::new(()),
@@ -73,6 +76,32 @@ impl ShardState {
 
     pub fn bounds(&self) -> Bounds {
         **self.bounds.load()
+    }
+
+    /// Says which etcd cluster the shard is. From now on no connection to another one is used, old ones included.
+    pub fn expect_cluster(&self, id: u64) {
+        if self.cluster.swap(id, Ordering::AcqRel) != id {
+            tracing::debug!(shard = %self.name, cluster_id = format_args!("{id:x}"), "cluster expected");
+        }
+    }
+
+    /// The etcd cluster that the shard is, once somebody has said so.
+    pub fn expected_cluster(&self) -> Option<u64> {
+        Some(self.cluster.load(Ordering::Acquire)).filter(|id| *id != 0)
+    }
+
+    /// Whether an endpoint leads to another etcd cluster than this shard: which one.
+    pub fn leads_elsewhere(&self, endpoint: &EndpointState) -> Option<u64> {
+        let expected = self.expected_cluster()?;
+        endpoint.cluster().filter(|found| *found != expected)
+    }
+
+    /// The other cluster that the endpoints lead to, if all of them do.
+    pub fn wrong_cluster(&self) -> Option<u64> {
+        let endpoints = self.endpoints.load();
+        let mut found = endpoints.iter().map(|endpoint| self.leads_elsewhere(endpoint));
+        let first = found.next()??;
+        found.all(|other| other.is_some()).then_some(first)
     }
 
     /// The alarms that the shard last reported.

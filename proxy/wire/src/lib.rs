@@ -8,6 +8,7 @@
 //! message whose every length was checked ([`request`] does that for what clients send): a last length that reaches
 //! past the end would swallow what is appended.
 
+pub mod fence;
 pub mod field;
 pub mod frame;
 pub mod keys;

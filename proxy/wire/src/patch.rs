@@ -71,6 +71,12 @@ pub fn header(cluster_id: u64, member_id: u64) -> Patch {
     Patch::new().bytes(1, inner.as_slice())
 }
 
+/// A patch of a whole `ResponseHeader`, for a message that has none.
+pub fn header_of(cluster_id: u64, member_id: u64, revision: i64, raft_term: u64) -> Patch {
+    let ids = Patch::new().varint(1, cluster_id).varint(2, member_id);
+    Patch::new().bytes(1, ids.int64(3, revision).varint(4, raft_term).as_slice())
+}
+
 /// A patch of `ResponseHeader{cluster_id, member_id, revision}`, always of the same size.
 pub fn header_at(cluster_id: u64, member_id: u64, revision: i64) -> Patch {
     let inner = Patch::new().varint(1, cluster_id).varint(2, member_id).int64_fixed_width(3, revision);

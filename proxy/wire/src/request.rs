@@ -144,8 +144,29 @@ pub struct TxnShape {
     pub writes: bool,
     /// The failure branch writes, at any depth.
     pub failure_writes: bool,
+    /// Some operation, at any depth and in either branch, is a Put: what makes a store grow.
+    pub puts: bool,
     /// No compare and no operation at all.
     pub is_empty: bool,
+    /// Compares of the outermost level.
+    pub compares: usize,
+    /// Operations in the success branch of the outermost level.
+    pub success_ops: usize,
+    /// Operations in the failure branch of the outermost level.
+    pub failure_ops: usize,
+    /// The most that a transaction inside this one needs of the budget of operations, counted as etcd counts.
+    pub nested_ops: usize,
+    /// The failure branch only reads single keys as they are now: its reply is small, and no state of the store makes it
+    /// an error. A Range at a revision can fail, for being compacted or in the future.
+    pub failure_gets: bool,
+}
+
+impl TxnShape {
+    /// What the transaction needs of the budget of operations (etcd's `--max-txn-ops`): the largest count of its
+    /// outermost level, and what the neediest transaction inside takes of the rest.
+    pub fn ops(&self) -> usize {
+        self.compares.max(self.success_ops).max(self.failure_ops) + self.nested_ops
+    }
 }
 
 /// Scans a TxnRequest and reports every key it names, at any depth, to `visit`.
@@ -175,20 +196,45 @@ fn level<'a>(
             counts[field.number as usize - 1] += 1;
         }
     }
-    let ops = counts.into_iter().max().unwrap_or(0);
-    let left = max_ops.checked_sub(ops).ok_or(TxnError::TooManyOps)?;
-    let mut shape = TxnShape { is_empty: ops == 0, ..TxnShape::default() };
+    let [compares, success_ops, failure_ops] = counts;
+    let mut shape =
+        TxnShape { compares, success_ops, failure_ops, failure_gets: true, ..TxnShape::default() };
+    let left = max_ops.checked_sub(shape.ops()).ok_or(TxnError::TooManyOps)?;
+    shape.is_empty = shape.ops() == 0;
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
             1 => visit(Use::Compare, compare(field.bytes()?)?),
-            2 => shape.writes |= operation(field.bytes()?, left, depth, visit)?,
-            3 => shape.failure_writes |= operation(field.bytes()?, left, depth, visit)?,
+            2 => shape.add(operation(field.bytes()?, left, depth, visit)?),
+            3 => {
+                let operation = operation(field.bytes()?, left, depth, visit)?;
+                shape.failure_writes |= operation.writes;
+                shape.failure_gets &= operation.is_get;
+                shape.add(operation);
+            }
             _ => {}
         }
     }
-    shape.writes |= shape.failure_writes;
     Ok(shape)
+}
+
+/// The outline of one operation.
+#[derive(Default)]
+struct Operation {
+    writes: bool,
+    puts: bool,
+    /// A Range of one key, as it is now.
+    is_get: bool,
+    /// What a transaction needs of the budget of operations.
+    ops: usize,
+}
+
+impl TxnShape {
+    fn add(&mut self, operation: Operation) {
+        self.writes |= operation.writes;
+        self.puts |= operation.puts;
+        self.nested_ops = self.nested_ops.max(operation.ops);
+    }
 }
 
 fn compare(message: &[u8]) -> Result<KeyRange<'_>, Malformed> {
@@ -206,14 +252,14 @@ fn compare(message: &[u8]) -> Result<KeyRange<'_>, Malformed> {
     Ok(out)
 }
 
-/// Scans a RequestOp; true if it writes.
+/// Scans a RequestOp.
 fn operation<'a>(
     message: &'a [u8],
     max_ops: usize,
     depth: usize,
     visit: &mut dyn FnMut(Use, KeyRange<'a>),
-) -> Result<bool, TxnError> {
-    let Some(member) = union_member(message, 4)? else { return Ok(false) };
+) -> Result<Operation, TxnError> {
+    let Some(member) = union_member(message, 4)? else { return Ok(Operation::default()) };
     let body = member.bytes()?;
     Ok(match member.number {
         1 => {
@@ -223,18 +269,21 @@ fn operation<'a>(
                 return Err(TxnError::InvalidSort);
             }
             visit(Use::Read { revision: range.revision }, range.keys);
-            false
+            Operation { is_get: range.keys.is_single() && range.revision == 0, ..Operation::default() }
         }
         2 => {
             let put = put(body)?;
             visit(Use::Put { lease: put.lease }, KeyRange::single(put.key));
-            true
+            Operation { writes: true, puts: true, ..Operation::default() }
         }
         3 => {
             visit(Use::Delete, delete_range(body)?);
-            true
+            Operation { writes: true, ..Operation::default() }
         }
-        _ => level(body, max_ops, depth, visit)?.writes,
+        _ => {
+            let inner = level(body, max_ops, depth, visit)?;
+            Operation { writes: inner.writes, puts: inner.puts, ops: inner.ops(), is_get: false }
+        }
     })
 }
 

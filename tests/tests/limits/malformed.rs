@@ -146,7 +146,6 @@ fn calls() -> Vec<(&'static str, Vec<u8>)> {
         ("/etcdserverpb.Lease/LeaseTimeToLive", vec![8, 77]),
         ("/etcdserverpb.Lease/LeaseLeases", vec![]),
         ("/v3electionpb.Election/Leader", vec![0x0a, 1, b'e']),
-        ("/v3electionpb.Election/Observe", vec![0x0a, 1, b'e']),
     ]
 }
 

@@ -31,6 +31,7 @@ impl Rig {
         let name = layout.shard_of("rest");
         let builder =
             ProxyBuilder::new("proxy", layout).shard(name, vec![fake.endpoint()]).shard_extra(name, shard);
+        let builder = builder.without_fences();
         let proxy = listen(builder).start(&scratch).await;
         Self { proxy, _shard: fake, _scratch: scratch }
     }

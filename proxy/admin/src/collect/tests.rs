@@ -64,3 +64,11 @@ fn a_shard_that_was_never_contacted() {
     assert_eq!(shard.support, report::Support { verdict: Verdict::Unknown, reason: None });
     assert_eq!(shard.best(), None);
 }
+
+#[test]
+fn an_endpoint_that_leads_elsewhere_is_marked() {
+    let mut endpoints = [1, 2].map(|id| endpoint(&member(id, "3.7.1", 1, 90)));
+    let strays = [("http://gone".to_owned(), 0xc8), ("http://m2".to_owned(), 0xc9)];
+    mark(&mut endpoints, strays.into_iter());
+    assert_eq!(endpoints.map(|e| e.elsewhere), [None, Some("c9".to_owned())]);
+}

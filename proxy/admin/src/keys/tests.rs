@@ -12,7 +12,7 @@ fn check(routes: &[(&str, &[&str])], expected: &[Expected<'_>]) {
         shard: ShardId(0),
     };
     let keyspace = Keyspace::new(&routes.iter().map(spec).collect::<Vec<_>>()).unwrap();
-    let got = super::routes(&keyspace, |route| format!("shard {}", route.shard.0));
+    let got = super::routes(&keyspace, |route| format!("shard {}", keyspace.shard_of(route).0));
     for (route, (name, prefixes, intervals)) in got.iter().zip(expected) {
         assert_eq!((route.name.as_str(), route.shard.as_str()), (*name, "shard 0"));
         assert_eq!(route.prefixes, *prefixes);

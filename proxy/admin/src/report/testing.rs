@@ -1,5 +1,7 @@
 //! A report in which all is well.
 
+use etcd_prism_control::{OwnershipSnapshot, RouteSnapshot, RouteState};
+
 use super::{Endpoint, Interval, Proxy, Route, Shard, StatusReport, Support, Verdict};
 
 pub(crate) fn report() -> StatusReport {
@@ -20,7 +22,27 @@ pub(crate) fn report() -> StatusReport {
         },
         routes: vec![route("pods", Some("/registry/pods/")), route("rest", None)],
         shards: vec![shard("pods", "pods"), Shard { home: true, ..shard("rest", "rest") }],
+        ownership: ownership(),
         warnings: Vec::new(),
+    }
+}
+
+fn ownership() -> OwnershipSnapshot {
+    let route = |name: &str| RouteSnapshot {
+        name: name.to_owned(),
+        state: RouteState::Served,
+        reason: None,
+        shard: Some(name.to_owned()),
+        epoch: 5,
+        reign: 1,
+        generation: 1,
+        definition: "abc".to_owned(),
+        alarms: Vec::new(),
+    };
+    OwnershipSnapshot {
+        fences: true,
+        routes: vec![route("pods"), route("rest")],
+        ..OwnershipSnapshot::default()
     }
 }
 
@@ -39,6 +61,7 @@ pub(crate) fn shard(name: &str, cluster: &str) -> Shard {
         quota: 1000,
         raft_term: 2,
         revision: 42,
+        elsewhere: None,
         last_seen_ms: Some(1500),
         errors: Vec::new(),
     };

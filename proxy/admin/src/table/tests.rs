@@ -17,9 +17,9 @@ fn all_is_well() {
     let expected = "\
 etcd-prism 0.1.0, up 3h 12m, cluster c1, member a1
 
-ROUTE  SHARD  KEYS
-pods   pods   /registry/pods/
-rest   rest   everything else
+ROUTE  SHARD  STATE   EPOCH  REIGN  KEYS
+pods   pods   served      5      1  /registry/pods/
+rest   rest   served      5      1  everything else
 
 SHARD        STATE  ETCD   REVISION  DB SIZE  IN USE   QUOTA  IN FLIGHT  COMPACTED  ALARMS
 pods         ok     3.7.1        42    500 B   400 B  1000 B      0/100     1m ago  -

@@ -39,6 +39,19 @@ fn reach() {
 }
 
 #[test]
+fn an_endpoint_of_another_cluster() {
+    check(
+        |r| {
+            let endpoint = &mut r.shards[0].endpoints[1];
+            (endpoint.healthy, endpoint.elsewhere) = (false, Some("c9".to_owned()));
+        },
+        &[
+            "shard pods: endpoint http://pods-1 belongs to another etcd cluster, c9, and is not used: correct it",
+        ],
+    );
+}
+
+#[test]
 fn space_and_load() {
     check(|r| r.shards[0].endpoints[0].db_size = 799, &[]);
     check(|r| r.shards[0].endpoints[0].db_size = 850, &["shard pods: the database takes 85 % of its quota"]);

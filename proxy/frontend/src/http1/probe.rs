@@ -1,5 +1,6 @@
 //! `/health`, `/livez` and `/readyz`.
 
+use etcd_prism_ownership::Answer;
 use etcd_prism_proto::etcdserverpb::AlarmType;
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use crate::gateway::Gateway;
 use crate::view::{self, ShardView};
 
 /// The names of the checks behind `/readyz`.
-pub(crate) const READY: [&str; 2] = ["home", "draining"];
+pub(crate) const READY: [&str; 3] = ["home", "fence", "draining"];
 
 /// etcd's answer to `/health`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -57,19 +58,32 @@ pub(crate) struct Checks {
     remarks: Vec<String>,
 }
 
-/// Ready: the home shard was contacted, and the proxy is not going away. A shard that is down must not take the proxy out
+/// Ready: the home shard was contacted, the default route is served, and the proxy is not going away. A shard that is down must not take the proxy out
 /// of a load balancer: the others would have it no better, and the routes of other shards are served.
 pub(crate) fn ready(gateway: &Gateway) -> Checks {
-    ready_from(&view::all(gateway), usize::from(gateway.keyspace.home().0), gateway.draining.is_cancelled())
+    let routes = gateway.keyspace.routes().map(|(id, route)| {
+        let state = match &gateway.ownership.route(id).answer {
+            Answer::Permit(_) => Ok(()),
+            Answer::Wait(reason) => Err(format!("waiting: {reason}")),
+            Answer::Refuse(reason) => Err(format!("refused: {reason}")),
+        };
+        (route.name.clone(), id == gateway.keyspace.default_route(), state)
+    });
+    let (home, draining) = (usize::from(gateway.home_id().0), gateway.draining.is_cancelled());
+    ready_from(&view::all(gateway), &routes.collect::<Vec<_>>(), home, draining)
 }
 
-fn ready_from(shards: &[ShardView], home: usize, draining: bool) -> Checks {
+/// A route's name, whether it is the default route, and why it is not served.
+type RouteCheck = (String, bool, Result<(), String>);
+
+fn ready_from(shards: &[ShardView], routes: &[RouteCheck], home: usize, draining: bool) -> Checks {
     let contacted = match shards.get(home) {
         Some(home) if home.contacted() => Ok(()),
         Some(home) => Err(format!("shard {} was not contacted yet", home.name)),
         None => Err("no home shard".to_owned()),
     };
-    let [home_check, draining_check] = READY;
+    let [home_check, fence_check, draining_check] = READY;
+    let fence = routes.iter().find(|(_, default, _)| *default).map_or(Ok(()), |(.., state)| state.clone());
     let staying = if draining { Err("the proxy is shutting down".to_owned()) } else { Ok(()) };
     let remark = |s: &ShardView| {
         let state = match (s.reachable, s.has_leader()) {
@@ -79,9 +93,12 @@ fn ready_from(shards: &[ShardView], home: usize, draining: bool) -> Checks {
         };
         format!("shard {} {state}", s.name)
     };
+    let not_served = routes
+        .iter()
+        .filter_map(|(name, _, state)| state.as_ref().err().map(|reason| format!("route {name} {reason}")));
     Checks {
-        checks: vec![(home_check, contacted), (draining_check, staying)],
-        remarks: shards.iter().map(remark).collect(),
+        checks: vec![(home_check, contacted), (fence_check, fence), (draining_check, staying)],
+        remarks: shards.iter().map(remark).chain(not_served).collect(),
     }
 }
 

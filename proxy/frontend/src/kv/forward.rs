@@ -2,17 +2,17 @@
 
 use bytes::{Bytes, BytesMut};
 use etcd_prism_routing::ShardId;
-use etcd_prism_upstream::reply::{self, MAX_REPLY};
-use etcd_prism_upstream::{Call, Class, Place, Reply, Retry, UpstreamError};
-use etcd_prism_wire::Code;
+use etcd_prism_upstream::{Call, Class, Place, Retry, UpstreamError};
 use etcd_prism_wire::frame::{self, PREFIX_LEN};
 use http::Response;
 use http::uri::PathAndQuery;
-use http_body_util::BodyExt;
 
 use crate::body::{BodyError, Forward, ResponseBody};
 use crate::context::Context;
 use crate::error::RequestError;
+use crate::kv::exchange::{Answer, Ask};
+use crate::kv::open::{self, Opened, Opening};
+use crate::place::Grant;
 use crate::{metadata, respond};
 
 /// Replies up to this size are read whole before they are passed on, so that their data and trailers leave in one write.
@@ -45,8 +45,11 @@ pub async fn unary(cx: &Context, shard: ShardId, call: Call) -> Result<Response<
     let (class, retry) = (call.class, call.retry);
     let bound = call.timeout.unwrap_or(pool.shard().bounds().request_timeout);
     let exchange = async {
-        let reply = pool.call(call).await?;
-        pass_on(cx, &pool.shard().name, reply, eager(class), retry).await
+        match open::open(pool, call, None, &cx.gateway().identity).await? {
+            Opening::Early(headers) => Ok(respond::early(headers)),
+            Opening::Open(opened) => pass_on(&pool.shard().name, opened, class, retry).await,
+            Opening::Failed(message) => Ok(message_of(cx, &message)),
+        }
     };
     tokio::time::timeout(bound, exchange)
         .await
@@ -54,72 +57,48 @@ pub async fn unary(cx: &Context, shard: ShardId, call: Call) -> Result<Response<
         .map_err(RequestError::from)
 }
 
-async fn pass_on(
+/// Passes on what an [`exchange`](crate::kv::exchange) brought. How long the shard may take over it is the caller's to bound.
+pub async fn answer(
     cx: &Context,
-    shard: &str,
-    mut reply: Reply,
-    eager: usize,
-    retry: Retry,
-) -> Result<Response<ResponseBody>, UpstreamError> {
-    if reply.early_status().is_some() {
-        return Ok(respond::early(reply.headers));
-    }
-    let bad = |reason: &str| UpstreamError::BadReply { shard: shard.to_owned(), reason: reason.to_owned() };
-    let lost = |reason: &dyn std::fmt::Display| UpstreamError::ConnectionLost {
-        shard: shard.to_owned(),
-        reason: reason.to_string(),
-    };
-    let mut first = Bytes::new();
-    loop {
-        let Some(frame) = reply.body.frame().await else { return Err(lost(&"ended without a status")) };
-        match frame.map_err(|e| lost(&e))?.into_data() {
-            Ok(data) => first = join(first, data),
-            Err(frame) => {
-                // A status without a message: a refusal, never a success.
-                let trailers = frame.into_trailers().unwrap_or_default();
-                let refused = reply::status_of(&trailers).is_some_and(|s| s.code != Code::Ok);
-                return if refused { Ok(respond::early(trailers)) } else { Err(bad("no message")) };
-            }
-        }
-        let Some(prefix) = first.first_chunk::<PREFIX_LEN>() else { continue };
-        let len = PREFIX_LEN + frame::parse_prefix(*prefix, MAX_REPLY).map_err(|e| bad(&e.to_string()))?;
-        if first.len() >= len || len > eager {
-            break;
-        }
-    }
-    let patch = cx.gateway().identity.header_patch.clone();
-    let cut_off = match retry {
-        Retry::OnceElsewhere => BodyError::unavailable,
-        Retry::Never => BodyError::internal,
-    };
-    let forward = Forward::new(first, reply, patch, cut_off).ok_or_else(|| bad("more than one message"))?;
-    if forward.left > 0 {
-        return Ok(respond::with_body(ResponseBody::Forward(Box::new(forward))));
-    }
-    let Forward { head, mut body, .. } = forward;
-    loop {
-        let Some(frame) = body.frame().await else { return Err(lost(&"ended without a status")) };
-        match frame.map_err(|e| lost(&e))?.into_trailers() {
-            Ok(trailers) => {
-                if reply::status_of(&trailers).is_none() {
-                    return Err(bad("no grpc-status"));
-                }
-                return Ok(respond::with_body(ResponseBody::Ready { data: head, trailers: Some(trailers) }));
-            }
-            Err(frame) if frame.data_ref().is_some_and(|d| !d.is_empty()) => {
-                return Err(bad("more than one message"));
-            }
-            Err(_) => {}
+    grant: &Grant,
+    answer: Answer,
+    ask: &Ask<'_>,
+) -> Result<Response<ResponseBody>, RequestError> {
+    match answer {
+        Answer::Early(headers) => Ok(respond::early(headers)),
+        Answer::Message(message) => Ok(message_of(cx, &message)),
+        Answer::Open(opened) => {
+            let shard = &cx.worker.pool(grant.shard).shard().name;
+            Ok(pass_on(shard, opened, ask.class, ask.kind.retry()).await?)
         }
     }
 }
 
-fn join(first: Bytes, more: Bytes) -> Bytes {
-    if first.is_empty() {
-        return more;
+/// A message that was read whole, its header made ours.
+fn message_of(cx: &Context, message: &[u8]) -> Response<ResponseBody> {
+    respond::message(&[message, &cx.gateway().identity.header_patch])
+}
+
+/// A reply of moderate size is read whole, a larger one passes through.
+async fn pass_on(
+    shard: &str,
+    mut opened: Opened,
+    class: Class,
+    retry: Retry,
+) -> Result<Response<ResponseBody>, UpstreamError> {
+    let len = opened.first.len() + opened.left;
+    if opened.left > 0 && len > eager(class) {
+        let cut_off = match retry {
+            Retry::OnceElsewhere => BodyError::unavailable,
+            Retry::Never => BodyError::internal,
+        };
+        return Ok(respond::with_body(ResponseBody::Forward(Box::new(Forward::new(opened, cut_off)))));
     }
-    // Reuses the first buffer's room where it is the only holder.
-    let mut joined = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    joined.extend_from_slice(&more);
-    joined.freeze()
+    let mut head = BytesMut::with_capacity(PREFIX_LEN + len + opened.patch.len());
+    head.extend_from_slice(&frame::prefix(len + opened.patch.len()));
+    head.extend_from_slice(&opened.first);
+    opened.read_into(&mut head, shard).await?;
+    head.extend_from_slice(&opened.patch);
+    let trailers = open::end(&mut opened.reply, shard).await?;
+    Ok(respond::with_body(ResponseBody::Ready { data: Some(head.freeze()), trailers: Some(trailers) }))
 }

@@ -1,15 +1,17 @@
 //! Range.
 
-use etcd_prism_routing::Placement;
-use etcd_prism_upstream::{Class, Place, Retry, rpc};
+use etcd_prism_routing::Footprint;
+use etcd_prism_upstream::{Class, Place};
 use etcd_prism_wire::{KeyRange, patch, request};
 use http::Response;
 
 use crate::body::ResponseBody;
 use crate::context::Context;
 use crate::error::RequestError;
+use crate::kv::exchange::{self, Ask, Kind, PRESENT};
 use crate::kv::{forward, span};
 use crate::metrics::Routed;
+use crate::place::{self, Grant, Placement};
 use crate::unary::UnaryRequest;
 
 /// Keys that health probes read; a flood of other requests must not starve them.
@@ -29,24 +31,38 @@ pub async fn handle(
     if !range.sort_exists() && !range.keys.key.is_empty() {
         return Err(RequestError::InvalidSort);
     }
-    let keyspace = &cx.gateway().keyspace;
-    let patch = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
-    let placement = match range.keys.clamped() {
-        Some(visible) => keyspace.place(visible),
-        // Nothing a client may see: the home shard answers for the empty range.
-        None => keyspace.place(KeyRange::default()),
+    // What clients may not see is an empty range, that home answers.
+    let visible = range.keys.clamped().unwrap_or_default();
+    let footprint = Footprint::of(&cx.gateway().keyspace, visible);
+    let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
+    let probe = range.keys.is_single() && HEALTH_KEYS.contains(&range.keys.key);
+    let ask = Ask {
+        kind: Kind::Range,
+        frame: request.patched(clamp.as_slice()),
+        class: class_of(range.keys, range.count_only),
+        place: if probe { Place::Reserved } else { Place::Counted },
+        revision: if range.revision > 0 { range.revision } else { PRESENT },
     };
-    routed.set(&placement);
-    match placement {
-        Placement::One { shard, .. } => {
-            let class = class_of(range.keys, range.count_only);
-            let frame = request.patched(patch.as_slice());
-            let mut call = forward::call(cx, rpc::RANGE, frame, class, Retry::OnceElsewhere);
-            if range.keys.is_single() && HEALTH_KEYS.contains(&range.keys.key) {
-                call.place = Place::Reserved;
+    let deadline = place::deadline(cx, &footprint);
+    loop {
+        let placement = Placement::of(cx, &footprint, deadline).await?;
+        place::account(routed, &footprint, matches!(placement, Placement::Spans(_)));
+        let reply = match placement {
+            Placement::One(grant) => {
+                exchange::bounded(cx, grant.shard, deadline, one(cx, &grant, &ask)).await
             }
-            forward::unary(cx, shard, call).await
+            Placement::Spans(spans) => {
+                place::bounded(deadline, span::range(cx, &range, &spans, request.message())).await
+            }
+        };
+        if !matches!(reply, Err(RequestError::Void)) {
+            return reply;
         }
-        Placement::Spans(routes) => span::range(cx, &range, &routes, request.message()).await,
     }
+}
+
+async fn one(cx: &Context, grant: &Grant, request: &Ask<'_>) -> Result<Response<ResponseBody>, RequestError> {
+    cx.connection.used(grant.shard);
+    let answer = exchange::ask(cx, grant, request).await?;
+    forward::answer(cx, grant, answer, request).await
 }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use etcd_prism_routing::{RouteId, Segment, ShardId};
-use etcd_prism_upstream::{Class, Retry, UpstreamError, rpc};
+use etcd_prism_routing::{Segment, ShardId};
+use etcd_prism_upstream::{Class, UpstreamError};
 use etcd_prism_wire::patch::{self, Patch};
 use etcd_prism_wire::request::Range;
 use etcd_prism_wire::{frame, response};
@@ -14,8 +14,9 @@ use http::Response;
 
 use crate::body::ResponseBody;
 use crate::context::Context;
-use crate::error::{RequestError, route_names};
-use crate::kv::forward;
+use crate::error::RequestError;
+use crate::kv::exchange;
+use crate::place::Spans;
 use crate::respond;
 
 mod concat;
@@ -33,27 +34,23 @@ const COUNT: u32 = 4;
 /// The sort target VALUE.
 const VALUE_TARGET: i64 = 4;
 
-/// Answers a range that spans `routes`.
+/// Answers a range that spans routes on several shards.
 pub async fn range(
     cx: &Context,
     range: &Range<'_>,
-    routes: &[RouteId],
+    spans: &Spans,
     message: &[u8],
 ) -> Result<Response<ResponseBody>, RequestError> {
-    let keyspace = &cx.gateway().keyspace;
     if range.revision > 0 {
-        let names = route_names(keyspace, routes);
-        return Err(RequestError::Spans(format!(
-            "a range at a revision cannot span the routes {names}: each has a line of revisions of its own"
-        )));
+        return Err(at_a_revision(spans));
     }
     if range.keys_only && range.sort_target == VALUE_TARGET {
         return Err(RequestError::Spans("keys only, sorted by value, cannot be merged over shards".into()));
     }
     // The caller found that the range, clamped, spans shards: it is not empty.
     let visible = range.keys.clamped().unwrap_or_default();
-    let segments = keyspace.segments(visible);
-    let pins = pin(cx, &segments, message).await?;
+    let segments = spans.segments(cx, visible);
+    let pins = pin(cx, spans, &segments, message).await?;
     let total: i64 = pins.counts.iter().sum();
     let header = patch::header_at(
         cx.gateway().identity.cluster_id,
@@ -64,7 +61,7 @@ pub async fn range(
         let tail = Patch::new().int64(COUNT, total);
         return Ok(respond::message(&[header.as_slice(), tail.as_slice()]));
     }
-    let plan = Plan { cx, message, segments: &segments, pins: &pins, header: header.as_slice() };
+    let plan = Plan { cx, spans, message, segments: &segments, pins: &pins, header: header.as_slice() };
     if range.limit <= 0 && !range.is_sorted() && !range.filtered {
         concat::stream(plan).await
     } else {
@@ -72,10 +69,18 @@ pub async fn range(
     }
 }
 
+pub(super) fn at_a_revision(spans: &Spans) -> RequestError {
+    RequestError::Spans(format!(
+        "a range at a revision cannot span the routes {}: each has a line of revisions of its own",
+        spans.names
+    ))
+}
+
 /// What the two ways of merging work from.
 #[derive(Clone, Copy)]
 struct Plan<'p> {
     cx: &'p Context,
+    spans: &'p Spans,
     /// The client's RangeRequest.
     message: &'p [u8],
     segments: &'p [Segment<'p>],
@@ -105,14 +110,19 @@ struct Pins {
 }
 
 /// Fixes the revision of every shard with its first segment's count, then counts the other segments at it.
-async fn pin(cx: &Context, segments: &[Segment<'_>], message: &[u8]) -> Result<Pins, RequestError> {
+async fn pin(
+    cx: &Context,
+    spans: &Spans,
+    segments: &[Segment<'_>],
+    message: &[u8],
+) -> Result<Pins, RequestError> {
     let mut first: BTreeMap<ShardId, usize> = BTreeMap::new();
     for (i, segment) in segments.iter().enumerate() {
         first.entry(segment.shard).or_insert(i);
     }
     let mut counts = vec![0; segments.len()];
     let mut revisions = BTreeMap::new();
-    let firsts = first.values().map(|&i| count(cx, &segments[i], message, 0));
+    let firsts = first.values().map(|&i| count(cx, spans, &segments[i], message, 0));
     for (&i, answer) in first.values().zip(futures_util::future::join_all(firsts).await) {
         let (revision, keys) = answer?;
         revisions.insert(segments[i].shard, revision);
@@ -122,7 +132,7 @@ async fn pin(cx: &Context, segments: &[Segment<'_>], message: &[u8]) -> Result<P
         (0..segments.len()).filter(|i| first.get(&segments[*i].shard) != Some(i)).collect();
     let reads = others.iter().map(|&i| {
         let revision = revisions.get(&segments[i].shard).copied().unwrap_or(0);
-        count(cx, &segments[i], message, revision)
+        count(cx, spans, &segments[i], message, revision)
     });
     for (&i, answer) in others.iter().zip(futures_util::future::join_all(reads).await) {
         counts[i] = answer?.1;
@@ -133,32 +143,21 @@ async fn pin(cx: &Context, segments: &[Segment<'_>], message: &[u8]) -> Result<P
 /// The shard's revision and the number of keys in a segment.
 async fn count(
     cx: &Context,
+    spans: &Spans,
     segment: &Segment<'_>,
     message: &[u8],
     revision: i64,
-) -> Result<(i64, i64), UpstreamError> {
+) -> Result<(i64, i64), RequestError> {
     let patch = Patch::new()
         .keys(patch::RANGE_KEYS, segment.keys)
         .int64(REVISION, revision)
         .int64(LIMIT, 0)
         .varint(COUNT_ONLY, 1);
     let frame = frame::encode(&[message, patch.as_slice()]);
-    let reply = read(cx, segment.shard, frame, Class::Unary, MAX_COUNT_REPLY).await?;
+    let grant = spans.grant(segment.shard)?;
+    let reply = exchange::read(cx, grant, frame, Class::Unary, MAX_COUNT_REPLY).await?;
     let reply = parse(cx, segment.shard, &reply)?;
     Ok((reply.revision, reply.count))
-}
-
-/// Reads a RangeResponse of at most `max` bytes whole.
-async fn read(
-    cx: &Context,
-    shard: ShardId,
-    frame: bytes::Bytes,
-    class: Class,
-    max: usize,
-) -> Result<bytes::Bytes, UpstreamError> {
-    let pool = cx.worker.pool(shard);
-    let call = forward::call(cx, rpc::RANGE, frame, class, Retry::OnceElsewhere);
-    pool.call(call).await?.message_up_to(&pool.shard().name, max).await
 }
 
 fn parse<'m>(

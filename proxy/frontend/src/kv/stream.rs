@@ -5,8 +5,9 @@
 //! them in key order. Header, `more` and `count` come with the last chunk only.
 
 use bytes::Bytes;
-use etcd_prism_routing::{Placement, Segment, ShardId};
-use etcd_prism_upstream::{Class, Retry, ShardState, rpc};
+use etcd_prism_routing::{Footprint, Segment, ShardId};
+use etcd_prism_upstream::reply::MAX_REPLY;
+use etcd_prism_upstream::{Class, Retry, ShardState, UpstreamError};
 use etcd_prism_wire::frame;
 use etcd_prism_wire::patch::{self, Patch};
 use etcd_prism_wire::request::Range;
@@ -17,9 +18,10 @@ use tokio::sync::mpsc;
 
 use crate::body::ResponseBody;
 use crate::context::Context;
-use crate::error::{RequestError, route_names};
-use crate::kv::forward;
+use crate::error::{RequestError, compacted};
+use crate::kv::{exchange, forward, span};
 use crate::metrics::Routed;
+use crate::place::{self, Grant, Placement};
 use crate::unary::UnaryRequest;
 use crate::{relay, respond};
 
@@ -40,40 +42,69 @@ pub async fn handle(
 ) -> Result<Response<ResponseBody>, RequestError> {
     let range = request::range(request.message())?;
     check(&range)?;
-    let keyspace = &cx.gateway().keyspace;
-    let visible = range.keys.clamped().unwrap_or(KeyRange::default());
-    let placement = keyspace.place(visible);
-    routed.set(&placement);
-    let segments: Vec<(Vec<u8>, Vec<u8>, ShardId)> = match &placement {
-        Placement::One { shard, .. } => {
-            let state = cx.worker.pool(*shard).shard();
-            if speaks_range_stream(state) {
-                let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
-                return pass_through(cx, *shard, request.patched(clamp.as_slice())).await;
-            }
+    let visible = range.keys.clamped().unwrap_or_default();
+    let footprint = Footprint::of(&cx.gateway().keyspace, visible);
+    let deadline = place::deadline(cx, &footprint);
+    loop {
+        let placement = Placement::of(cx, &footprint, deadline).await?;
+        place::account(routed, &footprint, matches!(placement, Placement::Spans(_)));
+        let begin = begin(cx, &request, &range, placement);
+        match place::bounded(deadline, begin).await {
+            Err(RequestError::Void) => {}
+            reply => return reply,
+        }
+    }
+}
+
+/// Reads until the answer can start.
+async fn begin(
+    cx: &Context,
+    request: &UnaryRequest,
+    range: &Range<'_>,
+    placement: Placement,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let visible = range.keys.clamped().unwrap_or_default();
+    match placement {
+        Placement::One(grant) if range.revision > 0 && range.revision <= grant.floor() => Err(compacted()),
+        // Without a session every chunk would have to be asked about: pages are.
+        Placement::One(grant)
+            if speaks_range_stream(cx.worker.pool(grant.shard).shard()) && grant.has_session(cx) =>
+        {
+            let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
+            pass_through(cx, &grant, request.patched(clamp.as_slice())).await
+        }
+        Placement::One(grant) => {
             let keys = if range.keys.clamped().is_some() { visible } else { patch::NOTHING };
-            vec![(keys.key.to_vec(), keys.range_end.to_vec(), *shard)]
+            let segment = Segment { keys, shard: grant.shard };
+            in_pages(cx, vec![grant], &[segment], range, request).await
         }
-        Placement::Spans(routes) if range.revision > 0 => {
-            let names = route_names(keyspace, routes);
-            return Err(RequestError::Spans(format!(
-                "a range at a revision cannot span the routes {names}: each has a line of revisions of its own"
-            )));
+        Placement::Spans(spans) if range.revision > 0 => Err(span::at_a_revision(&spans)),
+        Placement::Spans(spans) => {
+            let segments = spans.segments(cx, visible);
+            in_pages(cx, spans.grants, &segments, range, request).await
         }
-        Placement::Spans(_) => {
-            let owned = |s: &Segment<'_>| (s.keys.key.to_vec(), s.keys.range_end.to_vec(), s.shard);
-            keyspace.segments(visible).iter().map(owned).collect()
-        }
-    };
+    }
+}
+
+/// Reads the segments page by page. The first page is read before the answer starts, so that errors come as a plain status.
+async fn in_pages(
+    cx: &Context,
+    grants: Vec<Grant>,
+    segments: &[Segment<'_>],
+    range: &Range<'_>,
+    request: &UnaryRequest,
+) -> Result<Response<ResponseBody>, RequestError> {
+    let owned = |s: &Segment<'_>| (s.keys.key.to_vec(), s.keys.range_end.to_vec(), s.shard);
+    let segments: Vec<OwnedSegment> = segments.iter().map(owned).collect();
     let mut pages = Pages {
         cx: cx.clone(),
+        grants,
         message: Bytes::copy_from_slice(request.message()),
         left: if range.limit > 0 { range.limit } else { i64::MAX },
         count_only: range.count_only,
         pinned: range.revision,
         out: Totals::default(),
     };
-    // The first page is read before the answer starts, so that errors come as a plain status.
     let first = pages.first_page(&segments).await?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -120,22 +151,30 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// A shard's own stream; the chunk that carries a header gets ours.
+/// A shard's own stream; the chunk that carries a header gets ours. All of it is of the revision at which it began, so it
+/// may be passed on if its beginning may.
 async fn pass_through(
     cx: &Context,
-    shard: ShardId,
+    grant: &Grant,
     frame: Bytes,
 ) -> Result<Response<ResponseBody>, RequestError> {
+    let pool = cx.worker.pool(grant.shard);
     let call = forward::call(cx, RANGE_STREAM, frame, Class::Bulk, Retry::OnceElsewhere);
-    cx.connection.used(shard);
-    let reply = cx.worker.pool(shard).call(call).await?;
-    if reply.early_status().is_some() {
-        return Ok(respond::early(reply.headers));
-    }
-    let name = cx.worker.pool(shard).shard().name.clone();
+    cx.connection.used(grant.shard);
     // The chunk with the counts carries a header, the others must not get one.
     let patch = Patch::new().bytes(1, &cx.gateway().identity.header_patch).into_bytes();
-    Ok(relay::start(reply, name, relay::Header::OfChunks { patch, seen: false }))
+    let header = relay::Header::OfChunks { patch, seen: false };
+    let begin = async {
+        let reply = pool.call(call).await?;
+        if reply.early_status().is_some() {
+            return Ok(respond::early(reply.headers));
+        }
+        relay::begin(reply, pool.shard().name.clone(), header).await
+    };
+    let timed_out = |_| UpstreamError::TimedOut { shard: pool.shard().name.clone() };
+    let reply =
+        tokio::time::timeout(pool.shard().bounds().request_timeout, begin).await.map_err(timed_out)??;
+    if grant.may_release(cx) { Ok(reply) } else { Err(RequestError::Void) }
 }
 
 #[derive(Default)]
@@ -154,6 +193,8 @@ struct Page {
 /// Reads segments page by page.
 struct Pages {
     cx: Context,
+    /// For each shard.
+    grants: Vec<Grant>,
     message: Bytes,
     /// Pairs that may still be sent.
     left: i64,
@@ -248,9 +289,13 @@ impl Pages {
         let keys = Patch::new().keys(patch::RANGE_KEYS, KeyRange::new(key, end));
         let patch = keys.int64(REVISION, revision).int64(LIMIT, limit);
         let frame = frame::encode(&[&self.message, patch.as_slice()]);
-        let pool = self.cx.worker.pool(shard);
-        let call = forward::call(&self.cx, rpc::RANGE, frame, Class::Bulk, Retry::OnceElsewhere);
-        let message = pool.call(call).await?.message(&pool.shard().name).await?;
+        let grant = self.grants.iter().find(|g| g.shard == shard).ok_or(RequestError::Void)?;
+        let read = || exchange::read(&self.cx, grant, frame.clone(), Class::Bulk, MAX_REPLY);
+        let message = match read().await {
+            // The session ran out on the way, the route is served as it was: the next read carries its fence.
+            Err(RequestError::Void) if grant.stands(&self.cx) => read().await?,
+            message => message?,
+        };
         Ok(Page { message })
     }
 

@@ -1,24 +1,22 @@
 //! Put, DeleteRange and Txn.
 
 use bytes::Bytes;
-use etcd_prism_routing::{Footprint, Placement, ShardId};
-use etcd_prism_upstream::{Class, Retry, UpstreamError, reply};
+use etcd_prism_routing::Footprint;
+use etcd_prism_upstream::{Class, Place};
 use etcd_prism_wire::keys::RESERVED;
 use etcd_prism_wire::request::{self, Use};
-use etcd_prism_wire::{KeyRange, frame, patch};
+use etcd_prism_wire::{frame, patch};
 use http::Response;
 
 use crate::body::ResponseBody;
+use crate::compaction::COMPACT_REV_KEY;
 use crate::context::Context;
-use crate::error::{LEASE_NOT_FOUND, RequestError, route_names};
-use crate::kv::forward;
-use crate::lease;
+use crate::error::RequestError;
+use crate::kv::exchange::{Ask, Kind, PRESENT};
+use crate::kv::{forward, leased};
 use crate::metrics::Routed;
+use crate::place;
 use crate::unary::UnaryRequest;
-
-const PUT: &str = "/etcdserverpb.KV/Put";
-const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
-const TXN: &str = "/etcdserverpb.KV/Txn";
 
 /// What etcd wraps around a request before it measures it, in bytes: the raft header with a 64-bit id, and the tag and
 /// length of the request.
@@ -28,37 +26,38 @@ type Reply = Result<Response<ResponseBody>, RequestError>;
 
 pub async fn put(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Reply {
     let put = request::put(request.message())?;
-    check_size(cx, &request)?;
+    check_size(cx, request.message())?;
     refuse_reserved(put.key)?;
-    let placement = cx.gateway().keyspace.place(KeyRange::single(put.key));
-    let shard = one_shard(cx, placement, "a put", routed)?;
+    let footprint = Footprint::one(cx.gateway().keyspace.route_of(put.key));
     let leases: &[i64] = if put.lease == 0 { &[] } else { &[put.lease] };
-    send(cx, shard, PUT, request.frame.clone(), leases).await
+    let ask = ask(Kind::Put, request.frame.clone());
+    send(cx, &footprint, &ask, "a put", leases, routed).await
 }
 
 pub async fn delete_range(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Reply {
     let keys = request::delete_range(request.message())?;
-    check_size(cx, &request)?;
+    check_size(cx, request.message())?;
     refuse_reserved(keys.key)?;
-    let placement = cx.gateway().keyspace.place(keys.clamped().unwrap_or_default());
-    let shard = one_shard(cx, placement, "a deletion of a range", routed)?;
+    let footprint = Footprint::of(&cx.gateway().keyspace, keys.clamped().unwrap_or_default());
     let clamp = patch::clamp(patch::RANGE_KEYS, keys).unwrap_or_default();
-    send(cx, shard, DELETE_RANGE, request.patched(clamp.as_slice()), &[]).await
+    let ask = ask(Kind::DeleteRange, request.patched(clamp.as_slice()));
+    send(cx, &footprint, &ask, "a deletion of a range", &[], routed).await
 }
 
 pub async fn txn(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Reply {
     let keyspace = &cx.gateway().keyspace;
     let mut footprint = Footprint::default();
     let mut leases = Vec::new();
-    let (mut reserved_write, mut must_clamp) = (false, false);
+    let (mut reserved_write, mut must_clamp, mut oldest) = (false, false, PRESENT);
+    let mut announces = false;
     let shape = request::txn(request.message(), cx.gateway().limits().max_txn_ops, &mut |used, keys| {
         reserved_write |= used.writes() && keys.key.first() == Some(&RESERVED);
         must_clamp |= keys.touches_reserved();
-        if let Use::Put { lease } = used
-            && lease != 0
-            && !leases.contains(&lease)
-        {
-            leases.push(lease);
+        announces |= used.writes() && keys.key == COMPACT_REV_KEY;
+        match used {
+            Use::Put { lease } if lease != 0 && !leases.contains(&lease) => leases.push(lease),
+            Use::Read { revision } if revision > 0 => oldest = oldest.min(revision),
+            _ => {}
         }
         // An empty key is an error that any shard reports.
         if !keys.key.is_empty()
@@ -71,61 +70,45 @@ pub async fn txn(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Re
         return Err(RequestError::Reserved);
     }
     if shape.writes {
-        check_size(cx, &request)?;
+        check_size(cx, request.message())?;
     }
-    let shard = one_shard(cx, footprint.placement(keyspace), "a transaction", routed)?;
     let frame = if must_clamp {
         frame::encode(&[&patch::clamp_txn(request.message())?])
     } else {
         request.frame.clone()
     };
-    if shape.writes {
-        return send(cx, shard, TXN, frame, &leases).await;
+    let mut ask = Ask { revision: oldest, ..ask(Kind::Txn(&shape), frame) };
+    // A transaction that only reads may be as large as a list.
+    if !shape.writes && request.frame.len() >= 512 {
+        ask.class = Class::Bulk;
     }
-    // A transaction that only reads may be as large as a list, and may be tried again.
-    let class = if request.frame.len() < 512 { Class::Unary } else { Class::Bulk };
-    forward::unary(cx, shard, forward::call(cx, TXN, frame, class, Retry::OnceElsewhere)).await
+    let reply = send(cx, &footprint.or_default(keyspace), &ask, "a transaction", &leases, routed).await;
+    if announces && reply.is_ok() {
+        cx.gateway().samples.announce();
+    }
+    reply
 }
 
-/// Sends a write. It is sent a second time only if the shard says that it lacks a lease (so it was certainly not applied)
-/// and that lease could be brought there.
-async fn send(cx: &Context, shard: ShardId, path: &'static str, frame: Bytes, leases: &[i64]) -> Reply {
-    let call = forward::call(cx, path, frame, Class::Unary, Retry::Never);
-    if leases.is_empty() {
-        return forward::unary(cx, shard, call).await;
-    }
-    let steps = async {
-        let response = forward::unary(cx, shard, call.clone()).await?;
-        let lacks_lease = reply::status_of(response.headers()).is_some_and(|s| s.message == LEASE_NOT_FOUND);
-        if lacks_lease && lease::bring(cx, shard, leases).await? {
-            return forward::unary(cx, shard, call).await;
-        }
-        Ok(response)
-    };
-    // One bound for all steps: the client's own deadline is not much later.
-    let state = cx.worker.pool(shard).shard();
-    let timed_out = || UpstreamError::TimedOut { shard: state.name.clone() };
-    tokio::time::timeout(state.bounds().request_timeout, steps)
-        .await
-        .unwrap_or_else(|_| Err(timed_out().into()))
+fn ask(kind: Kind<'_>, frame: Bytes) -> Ask<'_> {
+    Ask { kind, frame, class: Class::Unary, place: Place::Counted, revision: PRESENT }
 }
 
-fn one_shard(
+/// Sends a request that belongs on one shard.
+async fn send(
     cx: &Context,
-    placement: Placement,
+    footprint: &Footprint,
+    ask: &Ask<'_>,
     what: &str,
+    leases: &[i64],
     routed: &mut Routed,
-) -> Result<ShardId, RequestError> {
-    routed.set(&placement);
-    match placement {
-        Placement::One { shard, .. } => Ok(shard),
-        Placement::Spans(routes) => {
-            let names = route_names(&cx.gateway().keyspace, &routes);
-            Err(RequestError::Spans(format!(
-                "{what} cannot span the routes {names}: they live on different shards"
-            )))
-        }
-    }
+) -> Reply {
+    // One bound for all steps: the client's own deadline is not much later.
+    let deadline = place::deadline(cx, footprint);
+    place::bounded(deadline, async {
+        let (grant, answer) = leased::exchange(cx, footprint, ask, what, leases, routed).await?;
+        forward::answer(cx, &grant, answer, ask).await
+    })
+    .await
 }
 
 fn refuse_reserved(key: &[u8]) -> Result<(), RequestError> {
@@ -133,7 +116,7 @@ fn refuse_reserved(key: &[u8]) -> Result<(), RequestError> {
 }
 
 /// etcd's limit on a request, kept here because shards are given more room than clients are.
-fn check_size(cx: &Context, request: &UnaryRequest) -> Result<(), RequestError> {
-    let size = request.message().len() + RAFT_OVERHEAD;
+pub(super) fn check_size(cx: &Context, message: &[u8]) -> Result<(), RequestError> {
+    let size = message.len() + RAFT_OVERHEAD;
     if size > cx.gateway().limits().max_request_bytes { Err(RequestError::TooLarge) } else { Ok(()) }
 }

@@ -1,74 +1,66 @@
 //! Brings a lease to a shard that lacks it.
+//!
+//! What must not happen is that a lease comes back where it has ended. So a shard gets it once: before the grant a
+//! [record](super::record) of the shard is created on every shard that has the lease, and whoever finds one there does not
+//! grant. Of two proxies at once the records decide; the other waits for the lease to appear, and takes over from one that
+//! went silent.
 
-use etcd_prism_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
-};
+use std::time::Duration;
+
 use etcd_prism_routing::ShardId;
-use etcd_prism_upstream::{UpstreamError, rpc};
 use etcd_prism_wire::{Code, Status};
-use futures_util::future::join_all;
+use tokio::time::Instant;
 
-use super::grant::ask;
+use super::attempt::{Attempt, State};
 use crate::context::Context;
-use crate::error::{LEASE_EXISTS, RequestError};
+use crate::error::{RequestError, TIMED_OUT};
 
-/// A write was refused because `shard` lacks one of `leases`. Grants those that live on another shard, under the same id
-/// and with the TTL they were granted with; true if any was. A lease that this shard has had before is gone from it by
-/// expiry or revoke, and stays gone.
+/// Until whoever is bringing a lease, and is not seen to get on with it, is taken for dead.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Before the second look at what somebody else does; then ever longer.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS_AT_MOST: Duration = Duration::from_millis(80);
+
+/// A write was refused because `shard` lacks one of `leases`. Grants those that live on other shards, under the same id and
+/// with the TTL they were granted with; true if any is there now. A lease that has ended on any shard stays ended.
+///
+/// # Errors
+/// A shard that has the lease, or may have it, does not answer; or somebody else is at it for longer than `shard` is given
+/// for a request.
 pub async fn bring(cx: &Context, shard: ShardId, leases: &[i64]) -> Result<bool, RequestError> {
     let mut brought = false;
     for &id in leases {
-        brought |= bring_one(cx, shard, id).await?;
+        let work = || {
+            let cx = cx.clone();
+            async move { until_settled(&cx, shard, id).await }
+        };
+        brought |= cx.gateway().leases.flights.join((id, shard), work).await?;
     }
     Ok(brought)
 }
 
-async fn bring_one(cx: &Context, shard: ShardId, id: i64) -> Result<bool, RequestError> {
-    let registry = &cx.gateway().leases;
-    let known = registry.get(id).unwrap_or_default();
-    if known.dead || known.shards.contains(&shard) {
-        return Ok(false);
-    }
-    // It must be alive somewhere now; memory alone does not say that.
-    let elsewhere = cx.worker.pools().iter().filter(|p| p.shard().id != shard);
-    let answers = join_all(elsewhere.map(|pool| async move { (pool.shard().id, ask(pool, id).await) })).await;
-    let (mut granted_ttl, mut failure) = (0, None);
-    for (other, answer) in answers {
-        match answer {
-            Ok(Some(reply)) => {
-                registry.on_shard(id, other, reply.granted_ttl);
-                granted_ttl = reply.granted_ttl;
-            }
-            Ok(None) => {}
-            Err(error) => failure = Some(error),
+async fn until_settled(cx: &Context, shard: ShardId, id: i64) -> Result<bool, RequestError> {
+    let attempt = Attempt { cx, shard, id };
+    let mut seen = None;
+    let mut since = Instant::now();
+    let until = since + cx.gateway().shard(shard).bounds().request_timeout;
+    let mut look = LOOK;
+    loop {
+        // Counted from when it was first seen: how long it has been so before is for no clock here to tell.
+        let silent = seen.is_some() && since.elapsed() >= SILENCE;
+        let others = match attempt.run(if silent { seen.as_ref() } else { None }).await? {
+            State::Here => return Ok(true),
+            State::Ended => return Ok(false),
+            State::Others(progress) => Some(progress),
+        };
+        if Instant::now() >= until {
+            // It may be there in a moment: "not found" would be final to clients.
+            return Err(Status::new(Code::Unavailable, TIMED_OUT).into());
         }
-    }
-    if granted_ttl == 0 {
-        // It may be alive on the shard that did not answer: "not found" would be final to clients.
-        return failure.map_or(Ok(false), |error| Err(error.into()));
-    }
-    let request = LeaseGrantRequest { id, ttl: granted_ttl };
-    let answer: Result<LeaseGrantResponse, _> =
-        rpc::write(cx.worker.pool(shard), rpc::LEASE_GRANT, &request).await;
-    match answer {
-        Ok(_) => {}
-        // Another request brought it at the same time.
-        Err(UpstreamError::Status(Status { code: Code::FailedPrecondition, message }))
-            if message == LEASE_EXISTS => {}
-        Err(error) => return Err(error.into()),
-    }
-    registry.on_shard(id, shard, granted_ttl);
-    if registry.get(id).is_some_and(|known| known.dead) {
-        // Revoked while it was brought: the revoke may have looked at this shard before the lease was there.
-        registry.owe_revoke(id, shard);
-        let revoke = LeaseRevokeRequest { id };
-        let answer: Result<LeaseRevokeResponse, _> =
-            rpc::write(cx.worker.pool(shard), rpc::LEASE_REVOKE, &revoke).await;
-        if answer.is_ok() {
-            registry.revoke_told(id, shard);
+        if others != seen {
+            (seen, since) = (others, Instant::now());
         }
-        return Ok(false);
+        tokio::time::sleep(look).await;
+        look = (look * 2).min(LOOKS_AT_MOST);
     }
-    cx.gateway().metrics.leases_brought.increment(1);
-    Ok(true)
 }

@@ -26,7 +26,9 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
     let chosen_by_client = request.id != 0;
     let id = if chosen_by_client { request.id } else { rand::random_range(1..=i64::MAX) };
     // etcd looks at the TTL before the id: a shard refuses it in its own words.
-    if chosen_by_client && request.ttl <= MAX_TTL && exists_anywhere(&cx.worker, id).await {
+    let exists_already =
+        async || cx.ownership().is_reserved_lease(id) || exists_anywhere(&cx.worker, id).await;
+    if chosen_by_client && request.ttl <= MAX_TTL && exists_already().await {
         return Err(exists().into());
     }
     let request = LeaseGrantRequest { id, ttl: request.ttl };
@@ -39,7 +41,7 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
         call.timeout = (i + 1 < candidates.len()).then_some(PATIENCE);
         match rpc::unary::<LeaseGrantResponse>(pool, call).await {
             Ok(reply) => {
-                cx.gateway().leases.granted(id, *shard, reply.ttl);
+                cx.gateway().leases.granted(id, *shard);
                 return Ok(reply);
             }
             // A full shard, a shard without a leader or one that does not answer: another one can grant. A grant that did
@@ -60,7 +62,7 @@ pub async fn grant(cx: &Context, request: LeaseGrantRequest) -> Result<LeaseGran
 /// An id that the client chose is granted at home first, whoever asks: of two clients that choose one id, one is refused.
 fn candidates(cx: &Context, chosen_by_client: bool) -> Vec<ShardId> {
     let gateway = cx.gateway();
-    let home = gateway.keyspace.home();
+    let home = gateway.home_id();
     let mut order: Vec<ShardId> = gateway.shards.iter().map(|s| s.id).collect();
     order.sort_by_key(|&id| {
         let shard = &gateway.shards[usize::from(id.0)];
@@ -81,15 +83,20 @@ fn can_go_elsewhere(error: &UpstreamError) -> bool {
 /// Asks all shards for a lease that a client wants to create under its own id. A shard that does not answer in time cannot
 /// be asked; its lease, if it has one, is found when the id is first brought there.
 async fn exists_anywhere(worker: &Worker, id: i64) -> bool {
-    let asks = worker.pools().iter().map(|pool| async move { matches!(ask(pool, id).await, Ok(Some(_))) });
+    let asks =
+        worker.pools().iter().map(|pool| async move { matches!(ask(pool, id, PATIENCE).await, Ok(Some(_))) });
     join_all(asks).await.into_iter().any(|found| found)
 }
 
 /// A shard's view of a lease: `None` if it has none.
-pub(super) async fn ask(pool: &ShardPool, id: i64) -> Result<Option<LeaseTimeToLiveResponse>, UpstreamError> {
+pub(super) async fn ask(
+    pool: &ShardPool,
+    id: i64,
+    patience: Duration,
+) -> Result<Option<LeaseTimeToLiveResponse>, UpstreamError> {
     let request = LeaseTimeToLiveRequest { id, keys: false };
     let mut call = rpc::call(rpc::LEASE_TIME_TO_LIVE, &request, Retry::OnceElsewhere);
-    call.timeout = Some(PATIENCE);
+    call.timeout = Some(patience);
     let reply: LeaseTimeToLiveResponse = rpc::unary(pool, call).await?;
     // 0 is a lease in its last second, -1 one that is not there.
     Ok((reply.ttl >= 0).then_some(reply))

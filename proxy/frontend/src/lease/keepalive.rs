@@ -4,31 +4,21 @@
 //! for. To a shard a single renewal is a stream of one message, which looks like a unary call.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
-use bytes::Bytes;
-use etcd_prism_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
-use etcd_prism_upstream::{Class, Retry, UpstreamError, rpc};
-use etcd_prism_wire::frame::{self, FrameReader};
+use etcd_prism_wire::frame::FrameReader;
 use etcd_prism_wire::{Code, Status, request};
-use futures_util::future::join_all;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use prost::Message;
 
+use super::renew::renew;
 use crate::body::ResponseBody;
 use crate::context::Context;
 use crate::error::{RequestError, SERVER_STOPPED};
-use crate::kv::forward;
 use crate::queue::{self, Sender};
 use crate::respond;
 
-/// Longest wait for a shard that is not known to have the lease. One that hangs must not delay the answer of the others.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Longest wait for a shard that had the lease: a busy one may take its time, and its answer counts.
-const HOLDER_PATIENCE: Duration = Duration::from_secs(2);
 /// Renewals under way at once per stream; more are read when one is done.
 const AT_ONCE: usize = 128;
 /// Bytes queued for a client that does not read before no more requests of it are taken.
@@ -93,52 +83,4 @@ async fn serve(cx: &Context, mut body: Incoming, sender: &Sender) -> Result<(), 
             }
         }
     }
-}
-
-/// Renews on every shard and answers the lowest TTL.
-async fn renew(cx: &Context, id: i64) -> Result<Bytes, UpstreamError> {
-    let registry = &cx.gateway().leases;
-    let had = registry.get(id).unwrap_or_default().shards;
-    let frame = rpc::frame_of(&LeaseKeepAliveRequest { id });
-    let mut call = forward::call(cx, rpc::LEASE_KEEP_ALIVE, frame, Class::Unary, Retry::OnceElsewhere);
-    call.metadata.remove("grpc-timeout");
-    let asks = cx.worker.pools().iter().map(|pool| {
-        let mut call = call.clone();
-        call.timeout = Some(if had.contains(&pool.shard().id) { HOLDER_PATIENCE } else { PATIENCE });
-        async move { (pool.shard().id, rpc::unary::<LeaseKeepAliveResponse>(pool, call).await) }
-    });
-    let mut lowest: Option<LeaseKeepAliveResponse> = None;
-    let (mut gone, mut absent, mut failure) = (false, None, None);
-    for (shard, answer) in join_all(asks).await {
-        match answer {
-            Ok(reply) if reply.ttl > 0 => {
-                registry.on_shard(id, shard, 0);
-                if lowest.as_ref().is_none_or(|l| reply.ttl < l.ttl) {
-                    lowest = Some(reply);
-                }
-            }
-            // It was there and is not any more: its keys there are gone, and so is the lease.
-            Ok(reply) => {
-                gone |= had.contains(&shard);
-                absent = Some(reply);
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    let reply = match (lowest, failure, absent) {
-        (Some(reply), ..) if !gone => reply,
-        (None, Some(error), _) if !gone => return Err(error),
-        (lowest, _, absent) => {
-            if lowest.is_some() {
-                for shard in &cx.gateway().shards {
-                    registry.owe_revoke(id, shard.id);
-                }
-            }
-            if !had.is_empty() {
-                registry.died(id);
-            }
-            LeaseKeepAliveResponse { id, ttl: 0, ..absent.or(lowest).unwrap_or_default() }
-        }
-    };
-    Ok(frame::encode(&[&reply.encode_to_vec(), &cx.gateway().identity.header_patch]))
 }

@@ -1,27 +1,26 @@
-//! What this proxy knows of leases. In memory, bounded; what is not known is asked of the shards.
+//! What this proxy remembers of leases. In memory, bounded: a cache of what the shards know.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use etcd_prism_routing::ShardId;
 use parking_lot::Mutex;
 
+use super::flight::Flights;
+
 /// Leases remembered. API servers use few at a time (one per minute for events); the oldest are forgotten first, which
 /// costs a question to the shards when they are used again.
 const REMEMBERED: usize = 100_000;
 
-/// Revokes remembered for shards that could not be told; beyond that the oldest ids are forgotten, and such a lease ends
-/// with its TTL.
+/// Revokes remembered for shards that could not be told; beyond that some are forgotten, and such a lease ends with its TTL.
 const OWED: usize = 10_000;
 
 /// What is known of one lease.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Known {
-    /// The granted TTL in seconds; 0: not known.
-    pub granted_ttl: i64,
     /// Shards that have had it.
     pub shards: BTreeSet<ShardId>,
-    /// It was revoked or found expired: it must not come back.
-    pub dead: bool,
+    /// It was granted through this proxy.
+    pub is_own: bool,
 }
 
 #[derive(Debug, Default)]
@@ -31,63 +30,77 @@ struct State {
     order: VecDeque<i64>,
     /// Revokes that a shard could not be told.
     owed: BTreeSet<(i64, ShardId)>,
+    /// Copies that a shard should not have got, and is still to be told to drop.
+    taken_back: BTreeSet<(i64, ShardId)>,
 }
 
 /// Leases by id.
 #[derive(Debug, Default)]
 pub struct Registry {
     state: Mutex<State>,
+    pub(super) flights: Flights,
 }
 
 impl Registry {
-    /// What is known of a lease; `None` if nothing is.
-    pub fn get(&self, id: i64) -> Option<Known> {
-        self.state.lock().leases.get(&id).cloned()
+    /// What is known of a lease; nothing if it was never met.
+    pub fn get(&self, id: i64) -> Known {
+        self.state.lock().leases.get(&id).cloned().unwrap_or_default()
     }
 
     /// The lease is, or was just, on a shard.
-    pub fn on_shard(&self, id: i64, shard: ShardId, granted_ttl: i64) {
+    pub fn on_shard(&self, id: i64, shard: ShardId) {
         self.update(id, |known| {
             known.shards.insert(shard);
-            if granted_ttl > 0 {
-                known.granted_ttl = granted_ttl;
-            }
         });
     }
 
-    /// A new grant of this id: whatever was known of an older lease of that id is void.
-    pub fn granted(&self, id: i64, shard: ShardId, granted_ttl: i64) {
-        self.update(id, |known| *known = Known { granted_ttl, shards: BTreeSet::from([shard]), dead: false });
-        self.state.lock().owed.retain(|(owed, _)| *owed != id);
+    /// The lease is not on that shard, and should not have been.
+    pub fn take_back(&self, id: i64, shard: ShardId) {
+        let mut state = self.state.lock();
+        if let Some(known) = state.leases.get_mut(&id) {
+            known.shards.remove(&shard);
+        }
+        bounded_insert(&mut state.taken_back, (id, shard));
     }
 
-    pub fn died(&self, id: i64) {
-        self.update(id, |known| known.dead = true);
+    /// A new grant of this id: whatever was known of an older lease of that id is void.
+    pub fn granted(&self, id: i64, shard: ShardId) {
+        self.update(id, |known| *known = Known { shards: BTreeSet::from([shard]), is_own: true });
+        let mut state = self.state.lock();
+        state.owed.retain(|(owed, _)| *owed != id);
+        state.taken_back.retain(|(owed, _)| *owed != id);
     }
 
     /// Remembers that a shard has to be told of a revoke.
     pub fn owe_revoke(&self, id: i64, shard: ShardId) {
+        bounded_insert(&mut self.state.lock().owed, (id, shard));
+    }
+
+    /// The shards that have still to be told that the lease was revoked: what they have of it is not renewed and not brought
+    /// anywhere. A lease of that id elsewhere is another one.
+    pub fn owed_by(&self, id: i64) -> BTreeSet<ShardId> {
+        let all = (id, ShardId(0))..=(id, ShardId(u16::MAX));
+        self.state.lock().owed.range(all).map(|(_, shard)| *shard).collect()
+    }
+
+    /// The lease is gone.
+    pub fn forget(&self, id: i64) {
         let mut state = self.state.lock();
-        state.owed.insert((id, shard));
-        if state.owed.len() > OWED {
-            state.owed.pop_first();
+        if state.leases.remove(&id).is_some() {
+            state.order.retain(|known| *known != id);
         }
     }
 
-    /// Nothing is known of this id after all.
-    pub fn forget(&self, id: i64) {
-        let mut state = self.state.lock();
-        state.leases.remove(&id);
-        state.order.retain(|known| *known != id);
-    }
-
     pub fn revoke_told(&self, id: i64, shard: ShardId) {
-        self.state.lock().owed.remove(&(id, shard));
+        let mut state = self.state.lock();
+        state.owed.remove(&(id, shard));
+        state.taken_back.remove(&(id, shard));
     }
 
-    /// Revokes that shards have still to be told.
-    pub fn owed(&self) -> Vec<(i64, ShardId)> {
-        self.state.lock().owed.iter().copied().collect()
+    /// What shards have still to be told to drop.
+    pub fn owed(&self) -> BTreeSet<(i64, ShardId)> {
+        let state = self.state.lock();
+        state.owed.union(&state.taken_back).copied().collect()
     }
 
     fn update(&self, id: i64, change: impl FnOnce(&mut Known)) {
@@ -104,6 +117,13 @@ impl Registry {
     }
 }
 
+fn bounded_insert(owed: &mut BTreeSet<(i64, ShardId)>, what: (i64, ShardId)) {
+    owed.insert(what);
+    if owed.len() > OWED {
+        owed.pop_first();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,17 +131,33 @@ mod tests {
     #[test]
     fn a_new_grant_forgets_the_old_lease() {
         let registry = Registry::default();
-        registry.granted(7, ShardId(0), 60);
-        registry.on_shard(7, ShardId(1), 0);
+        registry.granted(7, ShardId(0));
+        registry.on_shard(7, ShardId(1));
         registry.owe_revoke(7, ShardId(1));
-        registry.died(7);
-        let known = registry.get(7).unwrap();
-        assert!(known.dead && known.shards.len() == 2 && known.granted_ttl == 60);
-        registry.granted(7, ShardId(2), 10);
-        assert_eq!(
-            registry.get(7),
-            Some(Known { granted_ttl: 10, shards: BTreeSet::from([ShardId(2)]), dead: false })
-        );
+        registry.take_back(7, ShardId(3));
+        assert_eq!(registry.get(7).shards.len(), 2);
+        assert_eq!(registry.owed().len(), 2);
+        registry.granted(7, ShardId(2));
+        assert_eq!(registry.get(7), Known { shards: BTreeSet::from([ShardId(2)]), is_own: true });
+        assert!(registry.owed().is_empty());
+        registry.forget(7);
+        assert_eq!(registry.get(7), Known::default());
+    }
+
+    /// A revoke concerns the lease as it is there; a copy that is taken back says nothing of the lease elsewhere.
+    #[test]
+    fn what_a_shard_is_still_to_be_told() {
+        let registry = Registry::default();
+        registry.on_shard(7, ShardId(1));
+        registry.on_shard(7, ShardId(2));
+        registry.owe_revoke(7, ShardId(1));
+        registry.take_back(7, ShardId(2));
+        assert_eq!(registry.get(7), Known { shards: BTreeSet::from([ShardId(1)]), is_own: false });
+        assert_eq!(registry.owed_by(7), BTreeSet::from([ShardId(1)]));
+        assert!(registry.owed_by(6).is_empty() && registry.owed_by(8).is_empty());
+        assert_eq!(registry.owed(), BTreeSet::from([(7, ShardId(1)), (7, ShardId(2))]));
+        registry.revoke_told(7, ShardId(1));
+        registry.revoke_told(7, ShardId(2));
         assert!(registry.owed().is_empty());
     }
 
@@ -129,10 +165,10 @@ mod tests {
     fn memory_is_bounded() {
         let registry = Registry::default();
         for id in 0..REMEMBERED as i64 + 10 {
-            registry.granted(id, ShardId(0), 1);
+            registry.granted(id, ShardId(0));
         }
-        assert_eq!(registry.get(9), None);
-        assert!(registry.get(10).is_some());
+        assert_eq!(registry.get(9), Known::default());
+        assert!(registry.get(10).is_own);
         assert_eq!(registry.state.lock().leases.len(), REMEMBERED);
     }
 }

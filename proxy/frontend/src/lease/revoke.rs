@@ -1,71 +1,136 @@
 //! LeaseRevoke.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_prism_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
 use etcd_prism_routing::ShardId;
-use etcd_prism_upstream::{UpstreamError, rpc};
+use etcd_prism_upstream::{Retry, ShardPool, UpstreamError, rpc};
 use etcd_prism_wire::{Code, Status};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::HOLDER_PATIENCE;
+use super::holders::{Holders, has_records, shard_of};
+use super::keys::{owner, routes_on};
 use crate::context::Context;
-use crate::error::{LEASE_NOT_FOUND, RequestError};
+use crate::error::{LEASE_NOT_FOUND, RequestError, TIMED_OUT};
 use crate::gateway::Worker;
 
 /// Time between attempts to tell a shard of a revoke.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Revokes the lease on every shard. If one cannot be told, the others are, the client gets that shard's error, and the
-/// revoke is remembered.
+/// Revokes the lease on every shard. If one that may have it cannot be told, the others are, the client gets that shard's
+/// error, and the revoke is remembered.
+///
+/// It is held while a route that has keys under it is on the move: nobody would see these deletions.
 pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, RequestError> {
+    let id = request.id;
+    if cx.ownership().is_reserved_lease(id) {
+        return Err(not_found());
+    }
     let registry = &cx.gateway().leases;
-    let known = registry.get(request.id);
-    // First of all: from here on no write brings it to another shard.
-    registry.died(request.id);
-    let answers = join_all(cx.gateway().shards.iter().map(|s| revoke_on(&cx.worker, s.id, request.id))).await;
-    let was_known = known.is_some();
-    let known = known.unwrap_or_default();
-    let mut done: Option<LeaseRevokeResponse> = None;
-    let mut failure = None;
-    for (shard, answer) in cx.gateway().shards.iter().zip(answers) {
-        match answer {
-            Ok(Some(reply)) => {
-                let from_home = shard.id == cx.gateway().keyspace.home();
-                if from_home || done.is_none() {
-                    done = Some(reply);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => {
-                // Whether it has the lease is not known unless this proxy brought it there.
-                if known.shards.is_empty() || known.shards.contains(&shard.id) {
-                    registry.owe_revoke(request.id, shard.id);
-                    failure = Some(error);
-                }
+    let all: Vec<ShardId> = cx.gateway().shards.iter().map(|s| s.id).collect();
+    let bounds = cx.gateway().shards.iter().map(|s| s.bounds().request_timeout);
+    let whole = bounds.max().unwrap_or_default();
+    let (start, last) = (Instant::now(), HOLDER_PATIENCE.min(whole / 4));
+    let holders = Holders::ask(cx, id).await;
+    until_served(cx, id, &holders, start + whole / 2).await?;
+    let had = tokio::time::timeout_at(start + whole / 2, had(cx, id, &holders)).await.ok().flatten();
+    let mut told = everywhere(cx, &all, id, start + whole - last).await;
+    if told.values().any(|answer| matches!(answer, Ok(Some(_)))) {
+        // It may have been on its way to another shard. From now on it cannot be: whoever brings it looks, after the grant,
+        // whether it is still where it comes from.
+        let lacking: Vec<ShardId> =
+            all.iter().filter(|shard| matches!(told.get(shard), Some(Ok(None)))).copied().collect();
+        for (shard, answer) in everywhere(cx, &lacking, id, start + whole).await {
+            if !matches!(answer, Ok(None)) {
+                told.insert(shard, answer);
             }
         }
     }
-    match (done, failure) {
-        (_, Some(error)) => Err(error.into()),
-        (Some(reply), None) => Ok(reply),
-        (None, None) => {
-            if !was_known {
-                registry.forget(request.id);
-            }
-            Err(Status::new(Code::NotFound, LEASE_NOT_FOUND).into())
+    let (mut done, mut failed): (Option<LeaseRevokeResponse>, Vec<(ShardId, UpstreamError)>) =
+        (None, Vec::new());
+    for (shard, answer) in told {
+        match answer {
+            Ok(Some(reply)) if done.is_none() || shard == cx.gateway().home_id() => done = Some(reply),
+            Ok(_) => {}
+            Err(error) => failed.push((shard, error)),
         }
+    }
+    // With one that had it, the list is known.
+    failed.retain(|(shard, _)| done.is_none() || had.as_ref().is_none_or(|had| had.contains(shard)));
+    for (shard, _) in &failed {
+        registry.owe_revoke(id, *shard);
+    }
+    registry.forget(id);
+    match (done, failed.pop()) {
+        (_, Some((_, error))) => Err(error.into()),
+        (Some(reply), None) => Ok(reply),
+        (None, None) => Err(not_found()),
     }
 }
 
-/// `None`: the shard does not have the lease.
-async fn revoke_on(
-    worker: &Worker,
-    shard: ShardId,
+fn not_found() -> RequestError {
+    Status::new(Code::NotFound, LEASE_NOT_FOUND).into()
+}
+
+/// Waits until every route that has keys under the lease is served.
+///
+/// # Errors
+/// One is not, at the deadline.
+async fn until_served(
+    cx: &Context,
     id: i64,
+    holders: &Holders,
+    deadline: Instant,
+) -> Result<(), RequestError> {
+    let patience = HOLDER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
+    let asks = holders.alive.keys().map(|shard| routes_on(cx, cx.worker.pool(*shard), id, patience));
+    // One that does not answer will not be told of the revoke either.
+    let routes: BTreeMap<_, _> = join_all(asks).await.into_iter().flatten().flatten().collect();
+    let look = try_join_all(routes.iter().map(|(route, key)| owner(cx, *route, key)));
+    let timed_out = |_| RequestError::from(Status::new(Code::Unavailable, TIMED_OUT));
+    tokio::time::timeout_at(deadline, look).await.map_err(timed_out)??;
+    Ok(())
+}
+
+/// The shards that may have the lease; `None` if that cannot be told. The list ends with the lease, so it is read first.
+async fn had(cx: &Context, id: i64, holders: &Holders) -> Option<BTreeSet<ShardId>> {
+    let known = cx.gateway().leases.get(id);
+    let mut shards = known.shards;
+    shards.extend(holders.alive.keys());
+    let lists = holders.lists(cx, id).await.ok()?;
+    shards.extend(lists.merged().keys().filter_map(|of| shard_of(cx, *of)));
+    // Without records there is only what was seen from here.
+    (has_records(cx) || known.is_own).then_some(shards)
+}
+
+async fn everywhere(
+    cx: &Context,
+    shards: &[ShardId],
+    id: i64,
+    deadline: Instant,
+) -> BTreeMap<ShardId, Result<Option<LeaseRevokeResponse>, UpstreamError>> {
+    let tell = shards.iter().map(|shard| async move {
+        let pool = cx.worker.pool(*shard);
+        let left = deadline.saturating_duration_since(Instant::now());
+        (*shard, revoke_on(pool, id, left.min(pool.shard().bounds().request_timeout)).await)
+    });
+    join_all(tell).await.into_iter().collect()
+}
+
+/// `None`: the shard does not have the lease.
+pub(super) async fn revoke_on(
+    pool: &ShardPool,
+    id: i64,
+    patience: Duration,
 ) -> Result<Option<LeaseRevokeResponse>, UpstreamError> {
-    match rpc::write(worker.pool(shard), rpc::LEASE_REVOKE, &LeaseRevokeRequest { id }).await {
+    let mut call = rpc::call(rpc::LEASE_REVOKE, &LeaseRevokeRequest { id }, Retry::Never);
+    call.timeout = Some(patience);
+    match rpc::unary(pool, call).await {
         Ok(reply) => Ok(Some(reply)),
         Err(UpstreamError::Status(status)) if status.message == LEASE_NOT_FOUND => Ok(None),
         Err(error) => Err(error),
@@ -74,29 +139,37 @@ async fn revoke_on(
 
 /// Tells shards of the revokes that they missed, until cancelled.
 pub async fn retry_revokes(worker: Arc<Worker>, cancel: CancellationToken) {
+    let cx = Context { worker, connection: Arc::default(), headers: Arc::default() };
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(RETRY) => {}
         }
-        let registry = &worker.gateway.leases;
-        let owed = registry.owed();
-        let shards = worker.pools().iter().filter(|p| p.shard().is_reachable()).map(|pool| {
-            let shard = pool.shard().id;
-            let ids: Vec<i64> = owed.iter().filter(|(_, s)| *s == shard).map(|(id, _)| *id).collect();
-            let worker = &worker;
+        let owed = cx.gateway().leases.owed();
+        let shards = cx.worker.pools().iter().filter(|p| p.shard().is_reachable()).map(|pool| {
+            let ids: Vec<i64> =
+                owed.iter().filter(|(_, s)| *s == pool.shard().id).map(|(id, _)| *id).collect();
+            let cx = &cx;
             async move {
                 for id in ids {
-                    match revoke_on(worker, shard, id).await {
-                        Ok(_) => registry.revoke_told(id, shard),
-                        Err(error) => {
-                            tracing::debug!(%error, lease = id, "revoke is still owed");
-                            return;
-                        }
+                    if let Err(error) = retry(cx, pool, id).await {
+                        tracing::debug!(%error, lease = id, "revoke is still owed");
+                        return;
                     }
                 }
             }
         });
         join_all(shards).await;
     }
+}
+
+/// Tells a shard, unless a route that has keys there under the lease is on the move: then later.
+async fn retry(cx: &Context, pool: &ShardPool, id: i64) -> Result<(), UpstreamError> {
+    let routes = routes_on(cx, pool, id, HOLDER_PATIENCE).await?;
+    let look = try_join_all(routes.iter().map(|(route, key)| owner(cx, *route, key)));
+    if matches!(tokio::time::timeout(HOLDER_PATIENCE, look).await, Ok(Ok(_))) {
+        revoke_on(pool, id, pool.shard().bounds().request_timeout).await?;
+        cx.gateway().leases.revoke_told(id, pool.shard().id);
+    }
+    Ok(())
 }

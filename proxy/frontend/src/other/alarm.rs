@@ -22,7 +22,7 @@ pub async fn handle(cx: &Context, request: AlarmRequest) -> Result<AlarmResponse
     match AlarmAction::try_from(request.action) {
         Ok(AlarmAction::Get) => {
             let answers = ask(cx, &request).await;
-            let home = usize::from(cx.gateway().keyspace.home().0);
+            let home = usize::from(cx.gateway().home_id().0);
             Ok(merge(&view::all(cx.gateway()), home, answers, request.alarm))
         }
         Ok(AlarmAction::Deactivate) => deactivate(cx, request).await,

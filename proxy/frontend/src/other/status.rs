@@ -14,7 +14,7 @@ use crate::view::{self, ShardView};
 /// it uses, so a guess would be worse than no answer.
 pub fn handle(gateway: &Gateway) -> Result<StatusResponse, Status> {
     let shards = view::all(gateway);
-    let home = usize::from(gateway.keyspace.home().0);
+    let home = usize::from(gateway.home_id().0);
     merge(&shards, home, gateway.identity.member_id)
 }
 

@@ -5,33 +5,39 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_prism_proto::etcdserverpb::{RangeRequest, RangeResponse};
-use etcd_prism_routing::{Placement, ShardId};
-use etcd_prism_upstream::{UpstreamError, rpc};
-use etcd_prism_wire::keys::CLIENT_END;
+use etcd_prism_routing::{Footprint, ShardId};
 use etcd_prism_wire::request::WatchCreate;
 use etcd_prism_wire::{KeyRange, patch};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::driver::Driver;
+use super::early::{Early, Part};
 use super::link::Link;
 use super::messages;
 use super::outbox::Source;
+use super::rights::present;
 use super::watcher::{Leg, LegState, Watcher};
-use crate::error::route_names;
+use crate::error::RequestError;
+use crate::place::{Grant, Placement};
 
 /// How long a create may keep others on its stream waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of events held for a watcher over several shards until all of them have created it.
-const MAX_HELD: usize = 1 << 20;
 
-type Revisions = Pin<Box<dyn Future<Output = Result<Vec<(ShardId, i64)>, UpstreamError>> + Send>>;
+type Revisions = Pin<Box<dyn Future<Output = Result<Vec<(ShardId, i64)>, RequestError>> + Send>>;
+type Placing = Pin<Box<dyn Future<Output = Result<Placement, RequestError>> + Send>>;
 
 /// The create that is under way.
 pub(super) struct Creating {
     pub id: i64,
     pub watcher: Watcher,
+    /// The keys that clients may see of those that it asks for.
+    key: Bytes,
+    range_end: Bytes,
+    /// The start revision that it asks for; 0: now.
+    start: i64,
+    footprint: Footprint,
+    placing: Option<Placing>,
     pub deadline: Instant,
     /// The shards' present, for a create that starts there.
     revisions: Option<Revisions>,
@@ -39,27 +45,26 @@ pub(super) struct Creating {
     pub answer_revision: Option<i64>,
     /// The first `created` of a shard.
     pub created: Option<Bytes>,
-    /// Events that came before `created` could be sent; whether each is a fragment with more to come.
-    held: Vec<(ShardId, Bytes, bool)>,
-    held_bytes: usize,
+    /// Events that came before `created` could be sent.
+    pub early: Early,
 }
 
 impl Creating {
+    pub(super) fn poll_placing(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Placement, RequestError>> {
+        let Some(placing) = &mut self.placing else { return Poll::Pending };
+        let answer = std::task::ready!(placing.as_mut().poll(cx));
+        self.placing = None;
+        Poll::Ready(answer)
+    }
+
     pub(super) fn poll_revisions(
         &mut self,
         cx: &mut TaskContext<'_>,
-    ) -> Poll<Result<Vec<(ShardId, i64)>, UpstreamError>> {
+    ) -> Poll<Result<Vec<(ShardId, i64)>, RequestError>> {
         let Some(revisions) = &mut self.revisions else { return Poll::Pending };
         let answer = std::task::ready!(revisions.as_mut().poll(cx));
         self.revisions = None;
         Poll::Ready(answer)
-    }
-
-    /// Keeps events back until `created` was sent. False if there are too many.
-    pub(super) fn hold(&mut self, shard: ShardId, frame: Bytes, more: bool) -> bool {
-        self.held_bytes += frame.len();
-        self.held.push((shard, frame, more));
-        self.held_bytes <= MAX_HELD
     }
 }
 
@@ -77,66 +82,112 @@ impl Driver {
         let key = if create.keys.key.is_empty() { b"\0" } else { create.keys.key };
         let keys = KeyRange::new(key, create.keys.range_end);
         let keys = keys.clamped().unwrap_or(patch::NOTHING);
-        let keyspace = &self.cx.gateway().keyspace;
-        let (route, legs): (_, SmallVec<[Leg; 1]>) = match keyspace.place(keys) {
-            Placement::One { shard, route, single_route } => {
-                let leg = leg(shard, keys, create.start_revision, false);
-                (single_route.then_some(route), SmallVec::from_iter([leg]))
+        let footprint = Footprint::of(&self.cx.gateway().keyspace, keys);
+        let route = match footprint.routes() {
+            [route] => Some(*route),
+            _ => None,
+        };
+        self.creating = Some(Creating {
+            id,
+            watcher: Watcher { create: raw, route, legs: SmallVec::new() },
+            key: Bytes::copy_from_slice(keys.key),
+            range_end: Bytes::copy_from_slice(keys.range_end),
+            start: create.start_revision,
+            placing: Some(self.place(footprint.clone())),
+            footprint,
+            deadline: Instant::now() + PATIENCE,
+            revisions: None,
+            answer_revision: None,
+            created: None,
+            early: Early::default(),
+        });
+    }
+
+    fn place(&self, footprint: Footprint) -> Placing {
+        let cx = self.cx.clone();
+        Box::pin(async move { Placement::of(&cx, &footprint, Instant::now() + PATIENCE).await })
+    }
+
+    /// It is known where the watcher is to be created.
+    pub(super) fn on_placed(&mut self, placement: Result<Placement, RequestError>) {
+        let Some(creating) = &self.creating else { return };
+        let (start, keys) = (creating.start, KeyRange::new(&creating.key, &creating.range_end));
+        let legs: SmallVec<[Leg; 1]> = match placement {
+            Ok(Placement::One(grant)) if start > 0 && start <= grant.floor() => {
+                return self.start_was_compacted(grant.floor() + 1);
             }
-            Placement::Spans(routes) if create.start_revision != 0 => {
-                let names = route_names(keyspace, &routes);
+            Ok(Placement::One(grant)) => SmallVec::from_iter([leg(&grant, keys, start, false)]),
+            Ok(Placement::Spans(spans)) if start != 0 => {
                 let reason = format!(
-                    "etcd-prism: a watch with a start revision cannot span the routes {names}: \
-                     each has a line of revisions of its own"
+                    "etcd-prism: a watch with a start revision cannot span the routes {}: \
+                     each has a line of revisions of its own",
+                    spans.names
                 );
                 return self.fail_create(None, &reason);
             }
             // One leg per shard over everything in between, so that a revision stays in one response.
-            Placement::Spans(_) => {
+            Ok(Placement::Spans(spans)) => {
                 let mut legs: SmallVec<[Leg; 1]> = SmallVec::new();
-                for segment in keyspace.segments(keys) {
-                    match legs.iter_mut().find(|l: &&mut Leg| l.shard == segment.shard) {
-                        Some(leg) => leg.range_end = Bytes::copy_from_slice(segment.keys.range_end),
-                        None => legs.push(leg(segment.shard, segment.keys, 0, true)),
+                for segment in spans.segments(&self.cx, keys) {
+                    match (legs.iter_mut().find(|l| l.shard == segment.shard), spans.grant(segment.shard)) {
+                        (Some(leg), _) => leg.range_end = Bytes::copy_from_slice(segment.keys.range_end),
+                        (None, Ok(grant)) => legs.push(leg(grant, segment.keys, 0, true)),
+                        (None, Err(error)) => return self.fail_create(None, &error.status().message),
                     }
                 }
-                (None, legs)
+                legs
             }
+            Err(error) if error.may_pass() => return self.place_again(),
+            Err(error) => return self.fail_create(None, &error.status().message),
         };
         for leg in &legs {
             self.links.entry(leg.shard).or_insert_with(|| Link::new(leg.shard)).wanted += 1;
         }
-        let revisions =
-            (create.start_revision == 0).then(|| self.present(legs.iter().map(|l| l.shard).collect()));
-        self.creating = Some(Creating {
-            id,
-            watcher: Watcher { create: raw, route, legs },
-            deadline: Instant::now() + PATIENCE,
-            revisions,
-            answer_revision: None,
-            created: None,
-            held: Vec::new(),
-            held_bytes: 0,
-        });
+        let grants = legs.iter().map(|l| l.grant.clone()).collect();
+        let revisions = (start == 0).then(|| self.present(grants));
+        if let Some(creating) = &mut self.creating {
+            creating.watcher.legs = legs;
+            creating.revisions = revisions;
+        }
         self.ask_creating();
+    }
+
+    /// Places the create under way anew.
+    fn place_again(&mut self) {
+        let Some(creating) = &mut self.creating else { return };
+        for leg in std::mem::take(&mut creating.watcher.legs) {
+            if let Some(link) = self.links.get_mut(&leg.shard) {
+                link.wanted -= 1;
+            }
+        }
+        let footprint = creating.footprint.clone();
+        let placing = self.place(footprint);
+        if let Some(creating) = &mut self.creating {
+            creating.placing = Some(placing);
+        }
+    }
+
+    /// The route was on another shard at that revision: its history there cannot be read here.
+    fn start_was_compacted(&mut self, compact_revision: i64) {
+        let Some(creating) = self.creating.take() else { return };
+        let identity = &self.cx.gateway().identity;
+        let created = messages::created_at(identity, creating.id, compact_revision);
+        let canceled = messages::compacted(identity, creating.id, compact_revision);
+        self.push(creating.id, created);
+        self.push(creating.id, canceled);
     }
 
     /// The present revisions of shards. A watcher that starts now is pinned there at once, so that it can be resumed
     /// exactly however early its stream breaks.
-    fn present(&self, shards: Vec<ShardId>) -> Revisions {
-        let worker = self.cx.worker.clone();
+    fn present(&self, grants: Vec<Grant>) -> Revisions {
+        let cx = self.cx.clone();
         Box::pin(async move {
-            let reads = shards.iter().map(|shard| async {
-                let request =
-                    RangeRequest { key: CLIENT_END.into(), count_only: true, ..RangeRequest::default() };
-                let reply: RangeResponse = rpc::read(worker.pool(*shard), rpc::RANGE, &request).await?;
-                Ok((*shard, reply.header.map_or(0, |h| h.revision)))
-            });
+            let reads = grants.iter().map(|grant| async { Ok((grant.shard, present(&cx, grant).await?)) });
             futures_util::future::try_join_all(reads).await
         })
     }
 
-    pub(super) fn on_revisions(&mut self, answer: Result<Vec<(ShardId, i64)>, UpstreamError>) {
+    pub(super) fn on_revisions(&mut self, answer: Result<Vec<(ShardId, i64)>, RequestError>) {
         let Some(creating) = &mut self.creating else { return };
         match answer {
             Ok(revisions) => {
@@ -151,10 +202,11 @@ impl Driver {
                 }
                 self.ask_creating();
             }
+            Err(RequestError::Void) => self.place_again(),
             Err(error) => {
                 tracing::debug!(%error, "watch: present revision");
-                let shards = creating.watcher.legs.iter().map(|l| l.shard).collect();
-                let retry = self.present(shards);
+                let grants = creating.watcher.legs.iter().map(|l| l.grant.clone()).collect();
+                let retry = self.present(grants);
                 // Not in a tight loop: a shard that refuses at once is asked again after a moment.
                 let retry: Revisions = Box::pin(async move {
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -189,7 +241,7 @@ impl Driver {
         let identity = &self.cx.gateway().identity;
         let created = messages::created(identity, &message, creating.id, creating.answer_revision);
         self.push(creating.id, created);
-        for (shard, frame, more) in creating.held {
+        for Part { shard, frame, more } in creating.early.into_parts() {
             self.outbox.push(Source::of(creating.id, shard), frame, more);
         }
         self.cx.gateway().metrics.watchers.increment(1.0);
@@ -202,8 +254,8 @@ impl Driver {
         let frame = match message {
             Some(message) => messages::pass_on(identity, message, messages::INVALID_ID),
             None => {
-                let seen = self.cx.gateway().home().seen();
-                let revision = seen.and_then(|s| s.status.header.as_ref().map(|h| h.revision)).unwrap_or(1);
+                // Nothing newer than what the client was shown.
+                let revision = self.links.values().map(|l| l.revision).fold(1, i64::max);
                 messages::create_failed(identity, revision, reason)
             }
         };
@@ -229,6 +281,9 @@ impl Driver {
         if patient {
             creating.deadline = Instant::now() + PATIENCE / 10;
             return;
+        }
+        if creating.watcher.legs.is_empty() {
+            return self.fail_create(None, "etcd-prism: its route is not served yet");
         }
         let names: Vec<String> = creating
             .watcher
@@ -261,9 +316,10 @@ pub(super) fn ask(link: &mut Link, leg: &mut Leg, id: i64, create: &[u8]) {
     link.send(messages::create(create, leg));
 }
 
-fn leg(shard: ShardId, keys: KeyRange<'_>, start: i64, shared_range: bool) -> Leg {
+fn leg(grant: &Grant, keys: KeyRange<'_>, start: i64, shared_range: bool) -> Leg {
     Leg {
-        shard,
+        shard: grant.shard,
+        grant: grant.clone(),
         key: Bytes::copy_from_slice(keys.key),
         range_end: Bytes::copy_from_slice(keys.range_end),
         upstream_id: 0,

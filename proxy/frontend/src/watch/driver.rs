@@ -18,10 +18,12 @@ use super::create::Creating;
 use super::link::{Link, LinkEvent};
 use super::messages;
 use super::outbox::{Outbox, Source};
+use super::rights::Gate;
 use super::watcher::Watcher;
 use crate::context::Context;
 use crate::error::RequestError;
 use crate::metadata;
+use crate::place::Placement;
 use crate::queue::Sender;
 
 /// Requests of the client that wait behind a create. More are left on the wire.
@@ -45,8 +47,14 @@ enum Event {
     ClientClosed,
     ClientGone,
     Link(ShardId, LinkEvent),
+    /// Whether the message that waits there may be passed on.
+    Gate(ShardId, Result<i64, RequestError>),
+    /// Some route is served otherwise than before, or some session has ended or begun.
+    Ownership,
+    /// Where a watcher is to be created.
+    Placed(Result<Placement, RequestError>),
     /// The revisions that a create without a start revision has to know.
-    Revisions(Result<Vec<(ShardId, i64)>, etcd_prism_upstream::UpstreamError>),
+    Revisions(Result<Vec<(ShardId, i64)>, RequestError>),
     Timer,
     Drained,
     Bad(RequestError),
@@ -63,6 +71,8 @@ pub(super) struct Driver {
     pub outbox: Outbox,
     pub watchers: HashMap<i64, Watcher>,
     pub links: BTreeMap<ShardId, Link>,
+    /// Messages that wait for leave to be passed on; their links are not read meanwhile.
+    pub gates: BTreeMap<ShardId, Gate>,
     pub creating: Option<Creating>,
     pub next_id: i64,
     /// Since when more is queued than the client takes: links are not read.
@@ -88,6 +98,7 @@ impl Driver {
             outbox: Outbox::new(out),
             watchers: HashMap::new(),
             links: BTreeMap::new(),
+            gates: BTreeMap::new(),
             creating: None,
             next_id: 0,
             full_since: None,
@@ -99,10 +110,21 @@ impl Driver {
 
     /// Runs until the stream is over. `None`: the client is gone.
     pub(super) async fn run(&mut self) -> Option<Status> {
+        let gateway = self.cx.worker.gateway.clone();
+        let mut ownership = gateway.ownership.subscribe();
+        let mut has_news = true;
         loop {
             self.open_links();
             self.arm();
-            let event = std::future::poll_fn(|cx| self.poll_event(cx)).await;
+            let event = tokio::select! {
+                biased;
+                changed = ownership.changed(), if has_news => {
+                    // Its end is the proxy's.
+                    has_news = changed.is_ok();
+                    Event::Ownership
+                }
+                event = std::future::poll_fn(|cx| self.poll_event(cx)) => event,
+            };
             let outcome = match event {
                 Event::Request(message) => {
                     self.waiting.push_back(message);
@@ -115,6 +137,12 @@ impl Driver {
                 }
                 Event::ClientGone => return None,
                 Event::Link(shard, event) => self.on_link(shard, event),
+                Event::Gate(shard, answer) => self.on_gate(shard, answer),
+                Event::Ownership => self.on_ownership(),
+                Event::Placed(placement) => {
+                    self.on_placed(placement);
+                    Ok(())
+                }
                 Event::Revisions(answer) => {
                     self.on_revisions(answer);
                     Ok(())
@@ -227,6 +255,7 @@ impl Driver {
         }
         self.lagging = true;
         self.cx.gateway().metrics.watch_laggards.increment(1);
+        self.gates.clear();
         for shard in self.links.keys().copied().collect::<Vec<_>>() {
             if let Some(link) = self.links.get_mut(&shard) {
                 link.close();
@@ -255,15 +284,24 @@ impl Driver {
                 if flowing.as_ref().is_some_and(|some| !some.contains(shard)) {
                     continue;
                 }
+                if let Some(gate) = self.gates.get_mut(shard) {
+                    if let Poll::Ready(answer) = gate.poll(cx) {
+                        return Poll::Ready(Event::Gate(*shard, answer));
+                    }
+                    continue;
+                }
                 if let Poll::Ready(event) = link.poll(cx) {
                     return Poll::Ready(Event::Link(*shard, event));
                 }
             }
         }
-        if let Some(creating) = &mut self.creating
-            && let Poll::Ready(answer) = creating.poll_revisions(cx)
-        {
-            return Poll::Ready(Event::Revisions(answer));
+        if let Some(creating) = &mut self.creating {
+            if let Poll::Ready(placement) = creating.poll_placing(cx) {
+                return Poll::Ready(Event::Placed(placement));
+            }
+            if let Poll::Ready(answer) = creating.poll_revisions(cx) {
+                return Poll::Ready(Event::Revisions(answer));
+            }
         }
         if self.full_since.is_some() {
             if let Poll::Ready(gone) = self.outbox.poll_drained(cx, QUEUE_LOW) {

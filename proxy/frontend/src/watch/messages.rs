@@ -18,6 +18,7 @@ const CREATE_WATCH_ID: u32 = 7;
 const WATCH_ID: u32 = 2;
 const CREATED: u32 = 3;
 const CANCELED: u32 = 4;
+const COMPACT_REVISION: u32 = 5;
 const CANCEL_REASON: u32 = 6;
 
 /// The id of a watcher that could not be created.
@@ -60,6 +61,19 @@ pub(super) fn created(identity: &Identity, message: &[u8], id: i64, revision: Op
             frame::encode(&[message, header(identity, revision).as_slice(), patch.as_slice()])
         }
     }
+}
+
+/// `created` of a watcher that no shard has.
+pub(super) fn created_at(identity: &Identity, id: i64, revision: i64) -> Bytes {
+    let patch = Patch::new().int64(WATCH_ID, id).varint(CREATED, 1);
+    frame::encode(&[header(identity, revision).as_slice(), patch.as_slice()])
+}
+
+/// Ends a watcher whose start was compacted, as etcd does: without a revision in the header.
+pub(super) fn compacted(identity: &Identity, id: i64, compact_revision: i64) -> Bytes {
+    let patch =
+        Patch::new().int64(WATCH_ID, id).varint(CANCELED, 1).int64(COMPACT_REVISION, compact_revision);
+    frame::encode(&[&identity.header_patch, patch.as_slice()])
 }
 
 /// The answer to a create that failed.

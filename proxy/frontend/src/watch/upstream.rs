@@ -7,6 +7,7 @@ use etcd_prism_wire::{Status, response};
 
 use super::create::{self, Creating};
 use super::driver::Driver;
+use super::early::Part;
 use super::link::LinkEvent;
 use super::messages;
 use super::outbox::Source;
@@ -27,8 +28,8 @@ impl Driver {
     }
 
     /// A link is open: every leg it serves is created on it, where the client left off.
-    fn ask_again(&mut self, shard: ShardId) {
-        if let Some(link) = self.links.get_mut(&shard) {
+    pub(super) fn ask_again(&mut self, shard: ShardId) {
+        if let Some(link) = self.links.get_mut(&shard).filter(|l| l.is_open()) {
             for (id, watcher) in &mut self.watchers {
                 let request = watcher.create.clone();
                 for leg in
@@ -72,6 +73,9 @@ impl Driver {
         for leg in watchers.flat_map(|w| &mut w.legs).filter(|l| l.shard == shard) {
             leg.lose();
         }
+        if let Some(creating) = &mut self.creating {
+            creating.early.forget_part_of(shard);
+        }
     }
 
     fn all_on(&self, shard: ShardId) -> bool {
@@ -79,21 +83,17 @@ impl Driver {
         watchers.flat_map(|w| &w.legs).all(|l| l.shard == shard)
     }
 
-    fn on_message(&mut self, shard: ShardId, message: Bytes) -> Result<(), Status> {
-        let scanned = message.clone();
-        let view = match response::watch(&scanned) {
-            Ok(view) => view,
-            Err(error) => {
-                let name = &self.cx.worker.pool(shard).shard().name;
-                return Err(Self::resumable(format!(
-                    "etcd-prism: shard {name} sent a malformed watch response: {error}"
-                )));
-            }
-        };
+    /// Passes a shard's message on.
+    pub(super) fn pass(
+        &mut self,
+        shard: ShardId,
+        message: Bytes,
+        view: &response::Watch<'_>,
+    ) -> Result<(), Status> {
         let Some(link) = self.links.get_mut(&shard) else { return Ok(()) };
         link.revision = link.revision.max(view.revision);
         if view.created {
-            return self.on_created(shard, &message, &view);
+            return self.on_created(shard, &message, view);
         }
         if view.is_progress() && view.watch_id < 0 {
             self.on_progress_of_all(shard, &message, view.revision);
@@ -105,7 +105,7 @@ impl Driver {
             self.on_canceled(id, &message);
             return Ok(());
         }
-        self.on_events(shard, id, message, &view)
+        self.on_events(shard, id, message, view)
     }
 
     fn on_created(
@@ -217,10 +217,11 @@ impl Driver {
             return Ok(());
         }
         let (next, shared) = (leg.next, leg.shared_range);
+        let own = leg.grant.clone();
         let (frame, left) = if view.events > 0 && (view.first_mod_revision < next || shared) {
             let mut keep = |key: &[u8], revision: i64| {
                 revision >= next
-                    && (!shared || gateway.keyspace.shard_of(gateway.keyspace.route_of(key)) == shard)
+                    && (!shared || own.routes().any(|route| route == gateway.keyspace.route_of(key)))
             };
             let (kept, left) = response::filter_events(&message, &mut keep)
                 .map_err(|e| Self::resumable(format!("etcd-prism: malformed watch response: {e}")))?;
@@ -234,9 +235,9 @@ impl Driver {
         gateway.metrics.watch_events.increment(left as u64);
         if is_creating {
             let more = view.fragment;
-            if left > 0
-                && let Some(creating) = &mut self.creating
-                && !creating.hold(shard, frame, more)
+            if let Some(creating) = &mut self.creating
+                && (left > 0 || (ends && creating.early.has_part_of(shard)))
+                && !creating.early.keep(Part { shard, frame, more })
             {
                 self.fail_create(
                     None,

@@ -4,9 +4,13 @@ use bytes::Bytes;
 use etcd_prism_routing::{RouteId, ShardId};
 use smallvec::SmallVec;
 
+use crate::place::Grant;
+
 /// Where a leg stands with its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LegState {
+    /// Its route is not served as it was: nothing is asked for.
+    Held,
     /// To be created once the link is open.
     Waiting,
     /// The shard was asked to create it.
@@ -19,6 +23,8 @@ pub(super) enum LegState {
 #[derive(Debug)]
 pub(super) struct Leg {
     pub shard: ShardId,
+    /// By what right it is served.
+    pub grant: Grant,
     /// What the shard watches.
     pub key: Bytes,
     pub range_end: Bytes,
@@ -71,7 +77,7 @@ impl Watcher {
 
     /// Whether all legs are live.
     pub(super) fn is_live(&self) -> bool {
-        self.legs.iter().all(|leg| leg.state == LegState::Live)
+        !self.legs.is_empty() && self.legs.iter().all(|leg| leg.state == LegState::Live)
     }
 }
 
@@ -81,9 +87,16 @@ impl Leg {
         self.state == LegState::Live && self.progress_from <= revision && self.next <= revision + 1
     }
 
+    /// Whether it can go on where the shard shows nothing at or below `floor`.
+    pub(super) fn may_resume(&self, floor: i64) -> bool {
+        self.next == 0 || self.next > floor
+    }
+
     /// Its stream is gone.
     pub(super) fn lose(&mut self) {
-        self.state = LegState::Waiting;
+        if self.state != LegState::Held {
+            self.state = LegState::Waiting;
+        }
         self.in_response = false;
         self.from_now = false;
         self.stale_progress = 0;

@@ -18,6 +18,9 @@ pub(crate) struct ProxySide {
     name: &'static str,
     requests: f64,
     watch_events: f64,
+    fenced_writes: f64,
+    /// Writes that a fence refused, and were placed anew.
+    refusals: f64,
     /// By method and code.
     errors: BTreeMap<String, f64>,
     resident_bytes: u64,
@@ -32,13 +35,22 @@ impl ProxySide {
             *errors.entry(what).or_default() += sample.value;
         }
         let watch_events = metrics.sum("etcd_prism_watch_events_total", &[]);
-        Self { name, requests: metrics.sum(requests, &[]), watch_events, errors, resident_bytes }
+        Self {
+            name,
+            requests: metrics.sum(requests, &[]),
+            watch_events,
+            fenced_writes: metrics.sum("etcd_prism_fenced_writes_total", &[]),
+            refusals: metrics.sum("etcd_prism_fence_refusals_total", &[]),
+            errors,
+            resident_bytes,
+        }
     }
 
     fn print(&self) {
-        let Self { name, requests, watch_events, errors, resident_bytes } = self;
+        let Self { name, requests, watch_events, fenced_writes, refusals, errors, resident_bytes } = self;
         println!(
-            "{name}: {requests} requests, {watch_events} watch events, {} MiB resident",
+            "{name}: {requests} requests, {fenced_writes} fenced writes ({refusals} refused by a fence), \
+             {watch_events} watch events, {} MiB resident",
             resident_bytes >> 20
         );
         for (what, count) in errors {
@@ -48,6 +60,8 @@ impl ProxySide {
 }
 
 pub(crate) struct Report {
+    /// Without proxies between.
+    pub(crate) direct: bool,
     pub(crate) length: Duration,
     /// How many compactions were due.
     pub(crate) compactions_due: u64,
@@ -95,6 +109,11 @@ impl Report {
         let refilled: u64 = self.servers.iter().map(|server| server.refilled()).sum();
         println!("watch-cache re-initialisations: {refilled}");
         println!("requests proxied: {}", self.proxies.iter().map(|proxy| proxy.requests).sum::<f64>());
+        let fenced: f64 = self.proxies.iter().map(|proxy| proxy.fenced_writes).sum();
+        println!("fenced writes: {fenced}");
+        if fenced == 0.0 && !self.direct {
+            violations.push("no write carried a fence".to_owned());
+        }
         self.proxies.iter().for_each(ProxySide::print);
         for (shard, (compacted, present)) in &self.compacted {
             println!("shard {shard}: compacted at {compacted}, present revision {present}");

@@ -78,6 +78,7 @@ pub(crate) async fn run(Plan { length, compaction, direct }: Plan) {
     Contents::read(&topology).await.assert_every_key_at_home(&topology);
 
     let mut report = Report {
+        direct,
         length,
         compactions_due: length.as_secs() / compaction.as_secs(),
         tally,

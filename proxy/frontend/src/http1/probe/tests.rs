@@ -46,6 +46,8 @@ fn health_in_the_shape_of_etcd() {
 #[test]
 fn ready_without_the_other_shards() {
     let shards = [unknown("events"), home()];
+    let routes =
+        [("events".to_owned(), false, Err("waiting: x".to_owned())), ("rest".to_owned(), true, Ok(()))];
     for (home, draining, only, query, good, body) in [
         (1, false, "", "", true, "ok\n"),
         (
@@ -54,7 +56,8 @@ fn ready_without_the_other_shards() {
             "",
             "verbose",
             true,
-            "[+]home ok\n[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n",
+            "[+]home ok\n[+]fence ok\n[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\n\
+             [i]route events waiting: x\nok\n",
         ),
         (
             1,
@@ -62,7 +65,8 @@ fn ready_without_the_other_shards() {
             "",
             "verbose=1&exclude=home",
             true,
-            "[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\nok\n",
+            "[+]fence ok\n[+]draining ok\n[i]shard events unreachable\n[i]shard rest ok\n\
+             [i]route events waiting: x\nok\n",
         ),
         (1, false, "home", "verbose", true, "[+]home ok\nok\n"),
         (0, false, "home", "", false, "[-]home failed: shard events was not contacted yet\n\n"),
@@ -70,9 +74,16 @@ fn ready_without_the_other_shards() {
         (1, true, "draining", "", false, "[-]draining failed: the proxy is shutting down\n\n"),
         (1, true, "home", "", true, "ok\n"),
     ] {
-        let outcome = ready_from(&shards, home, draining).outcome(only, &Query::parse(query));
+        let outcome = ready_from(&shards, &routes, home, draining).outcome(only, &Query::parse(query));
         assert_eq!(outcome, (good, body.to_owned()), "{only} {query}");
     }
+}
+
+#[test]
+fn not_ready_while_the_default_route_is_not_served() {
+    let routes = [("rest".to_owned(), true, Err("refused: it moved".to_owned()))];
+    let outcome = ready_from(&[home()], &routes, 0, false).outcome("fence", &Query::default());
+    assert_eq!(outcome, (false, "[-]fence failed: refused: it moved\n\n".to_owned()));
 }
 
 #[test]

@@ -7,9 +7,10 @@ use etcd_prism_wire::request::Range;
 use etcd_prism_wire::{Code, Status, response};
 use http::Response;
 
-use super::{COUNT, LIMIT, MORE, Plan, parse, read};
+use super::{COUNT, LIMIT, MORE, Plan, parse};
 use crate::body::ResponseBody;
 use crate::error::{RequestError, SERVER_STOPPED};
+use crate::kv::exchange;
 use crate::respond;
 
 /// Most bytes held for one merged reply. A larger one is refused: it needs a limit.
@@ -48,7 +49,8 @@ pub(super) async fn collect(
         }
         let ask = if room == usize::MAX { 0 } else { room.max(1) as i64 };
         let frame = plan.request(segment, Patch::new().int64(LIMIT, ask));
-        let message = read(plan.cx, segment.shard, frame, Class::Bulk, MAX_HELD - held).await?;
+        let grant = plan.spans.grant(segment.shard)?;
+        let message = exchange::read(plan.cx, grant, frame, Class::Bulk, MAX_HELD - held).await?;
         let reply = parse(plan.cx, segment.shard, &message)?;
         if room == 0 {
             // Only whether anything passes the filters was still to be known.

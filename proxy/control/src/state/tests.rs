@@ -1,0 +1,296 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use etcd_prism_ownership::definition::DefinitionHash;
+use etcd_prism_ownership::id::ClusterId;
+use etcd_prism_ownership::session::Step;
+use etcd_prism_ownership::value::{Claim, Fence, ReignRecord, TableRoute, TableShard};
+use etcd_prism_ownership::{Permit, State as FenceState};
+use etcd_prism_routing::RouteId;
+use etcd_prism_wire::Status;
+use futures_util::FutureExt;
+
+use super::*;
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::task::Signals;
+use crate::view::RouteView;
+
+const A: ShardId = ShardId(0);
+const B: ShardId = ShardId(1);
+const PODS: RouteId = RouteId(0);
+const OURS: DefinitionHash = DefinitionHash([7; 32]);
+
+/// A proxy of two shards with one route, `pods` on a.
+struct Rig {
+    state: State,
+    hub: Hub,
+    signals: Signals,
+}
+
+fn uid(shard: ShardId) -> ShardUid {
+    ShardUid(u128::from(shard.0) + 1)
+}
+
+fn rig() -> Rig {
+    let names = ["a".to_owned(), "b".to_owned()];
+    let mut pods = Route::new("pods", OURS, A, &names);
+    [A, B].into_iter().for_each(|shard| pods.engine.identify(shard, uid(shard)));
+    let view = RouteView {
+        answer: pods.engine.answer().clone(),
+        generation: pods.engine.generation(),
+        floor: 0,
+        fence_key: Bytes::new(),
+        unfenced: false,
+    };
+    let shards = names.iter().map(|name| Shard::new(name, 0)).collect();
+    Rig {
+        state: State::new(vec![pods], shards),
+        hub: Hub::new(vec![view], 2, Clock::default()),
+        signals: Signals::new(2),
+    }
+}
+
+fn fence(shard: ShardId, n: u64, state: FenceState) -> Fence {
+    Fence { n, definition: OURS, shard: uid(shard), state }
+}
+
+fn open(shard: ShardId, n: u64) -> Fence {
+    fence(shard, n, FenceState::Open { peer: None })
+}
+
+fn sealed(shard: ShardId, n: u64) -> Fence {
+    fence(shard, n, FenceState::Sealed { peer: None, claim: None })
+}
+
+fn at(mod_revision: i64, fence: Fence) -> Observation {
+    Observation { revision: mod_revision, fence: Some((mod_revision, Ok(fence))) }
+}
+
+fn status(code: Code) -> UpstreamError {
+    UpstreamError::Status(Status::new(code, ""))
+}
+
+impl Rig {
+    fn publish(&mut self) -> Arc<RouteView> {
+        self.state.publish(&self.hub, &self.signals);
+        self.hub.slot(PODS).view.load_full()
+    }
+
+    fn see(&mut self, shard: ShardId, observation: Observation) -> Arc<RouteView> {
+        self.state.observe(0, shard, observation);
+        self.publish()
+    }
+
+    fn record(&mut self, shard: ShardId, n: u64, mod_revision: i64, floor: i64) {
+        let record = ReignRecord { n, shard: uid(shard), after: floor, floor };
+        self.state.shard_mut(shard).reigns.event("pods", n, mod_revision, Some(&Ok(record)));
+    }
+
+    /// The shard was read at this revision.
+    fn read(&mut self, shard: ShardId, revision: i64) {
+        let facts = self.state.shard_mut(shard);
+        facts.live = Some(Live { cluster_id: ClusterId(1), id: Some(uid(shard)), revision });
+        facts.reigns.read(revision, &BTreeMap::new());
+    }
+
+    /// A session that would acknowledge whatever it is told.
+    fn session(&mut self, shard: ShardId) {
+        self.state.shard_mut(shard).session.granted(5, 0, u64::MAX / 2);
+    }
+
+    fn acks(&self, shard: ShardId) -> Vec<(String, i64)> {
+        match self.state.shard(shard).session.step() {
+            Step::Put { acks, .. } => acks.into_iter().collect(),
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_first_reign_has_a_floor_too() {
+    let mut rig = rig();
+    rig.record(B, 1, 5_001, 960);
+    let view = rig.see(B, at(5_001, open(B, 1)));
+    assert_eq!((view.permit(), view.floor), (Some(Permit { shard: B, epoch: 5_001, n: 1 }), 960));
+}
+
+#[test]
+fn a_route_waits_for_the_record_of_its_reign_and_shows_nothing_of_before() {
+    let mut rig = rig();
+    rig.record(A, 1, 9, 0);
+    let before = rig.see(A, at(9, open(A, 1)));
+    assert!(before.permit().is_some());
+    // A began a seal that this proxy slept through, and B rules by now.
+    rig.session(A);
+    rig.state.observe(0, A, at(12, sealed(A, 1)));
+    rig.state.observe(0, B, at(50, open(B, 2)));
+    let view = rig.publish();
+    assert_eq!(view.answer, Answer::Wait(Reason::ReignUnread { shard: "b".into(), n: 2 }));
+    assert!(view.generation > before.generation);
+    assert_eq!(rig.acks(A), [("pods".to_owned(), 12)], "after the view was changed, which it was");
+    let waiting = view.generation;
+    assert_eq!(rig.publish().generation, waiting, "nothing has changed");
+    // The watch is about to bring it: it is asked for in a while, and not at once.
+    assert!(rig.signals.shard(B).reign.notified().now_or_never().is_some());
+    assert!(rig.signals.shard(B).reread.notified().now_or_never().is_none());
+    rig.record(B, 2, 50, 40);
+    let view = rig.publish();
+    assert_eq!((view.permit().map(|p| p.shard), view.floor), (Some(B), 40));
+    assert!(view.generation > waiting);
+    assert!(rig.signals.shard(B).reign.notified().now_or_never().is_none());
+}
+
+#[test]
+fn a_route_whose_record_is_missing_or_unreadable_is_refused_and_nobody_reads_for_it() {
+    let mut rig = rig();
+    // Read before the reign began.
+    rig.read(B, 49);
+    let view = rig.see(B, at(50, open(B, 1)));
+    assert!(matches!(view.answer, Answer::Wait(Reason::ReignUnread { .. })));
+    assert!(rig.signals.shard(B).reign.notified().now_or_never().is_some());
+    rig.read(B, 50);
+    let missing = rig.publish();
+    assert_eq!(missing.answer, Answer::Refuse(Reason::ReignMissing { shard: "b".into(), n: 1 }));
+    let error = ValueError::Format { what: "reign record", found: 2 };
+    rig.state.shard_mut(B).reigns.event("pods", 1, 51, Some(&Err(error.clone())));
+    let unreadable = rig.publish();
+    assert_eq!(unreadable.answer, Answer::Refuse(Reason::Unreadable { shard: "b".into(), error }));
+    assert!(unreadable.generation > missing.generation);
+    for signal in [&rig.signals.shard(B).reign, &rig.signals.shard(B).reread] {
+        assert!(signal.notified().now_or_never().is_none());
+    }
+    rig.record(B, 1, 52, 0);
+    assert!(rig.publish().permit().is_some());
+    // Somebody deletes it.
+    rig.state.shard_mut(B).reigns.event("pods", 1, 53, None);
+    assert!(matches!(rig.publish().answer, Answer::Refuse(Reason::ReignMissing { .. })));
+}
+
+#[test]
+fn a_shard_that_became_another_one_keeps_no_records() {
+    let mut rig = rig();
+    let live = |id| Live { cluster_id: ClusterId(1), id: Some(id), revision: 60 };
+    rig.state.met(B, live(uid(B)), &BTreeMap::new());
+    rig.record(B, 1, 50, 0);
+    assert!(rig.state.shard(B).reigns.floor("pods", 1).is_some());
+    rig.state.met(B, live(ShardUid(77)), &BTreeMap::new());
+    let reigns = &rig.state.shard(B).reigns;
+    assert!(reigns.floor("pods", 1).is_none() && reigns.read_at() == 0);
+}
+
+#[test]
+fn ce21_a_fence_that_cannot_be_used_is_not_none() {
+    let unreadable = || {
+        let error = ValueError::Format { what: "fence", found: 2 };
+        vec![Observation { revision: 9, fence: Some((9, Err(error))) }]
+    };
+    let went_back = || vec![at(9, open(A, 1)), Observation { revision: 20, fence: None }];
+    for seen in [unreadable(), went_back()] {
+        let mut rig = rig();
+        rig.state.shard_mut(B).read_failed(&status(Code::PermissionDenied));
+        rig.read(A, 20);
+        seen.into_iter().for_each(|observation| rig.state.observe(0, A, observation));
+        let view = rig.publish();
+        assert!(!view.unfenced && matches!(view.answer, Answer::Refuse(_)), "{view:?}");
+    }
+}
+
+/// The others may serve its keys under another name, elsewhere.
+#[test]
+fn ce25_a_route_that_the_table_contradicts_is_not_served_without_a_fence() {
+    let shard =
+        |name: &str, shard| TableShard { name: name.into(), id: uid(shard), cluster_id: ClusterId(1) };
+    let route = |definition, shard| TableRoute {
+        name: "pods".into(),
+        prefixes: Vec::new(),
+        shard: uid(shard),
+        definition,
+    };
+    let table = |routes| Table {
+        generation: 1,
+        arbiter: uid(A),
+        shards: vec![shard("a", A), shard("b", B)],
+        routes,
+        claim: Claim(0),
+        begins: BTreeMap::new(),
+        pending: None,
+    };
+    let unreadable = Err(ValueError::Format { what: "table of routes", found: 2 });
+    for (stored, served) in [
+        (Ok(table(vec![route(OURS, A)])), true),
+        (Ok(table(vec![route(DefinitionHash([8; 32]), A)])), false),
+        (Ok(table(vec![route(OURS, B)])), false),
+        (Ok(table(Vec::new())), false),
+        (unreadable, false),
+    ] {
+        let mut rig = rig();
+        rig.read(A, 20);
+        rig.state.observe(0, A, Observation { revision: 20, fence: None });
+        rig.state.shard_mut(B).read_failed(&status(Code::PermissionDenied));
+        rig.state.shard_mut(A).table = Some((3, stored.clone()));
+        let view = rig.publish();
+        assert_eq!(view.permit().is_some(), served, "{stored:?}: {view:?}");
+        assert!(served || matches!(view.answer, Answer::Refuse(_)));
+    }
+}
+
+#[test]
+fn ce21_rights_are_lost_and_found_by_what_is_about_rights() {
+    let mut rig = rig();
+    rig.read(A, 20);
+    rig.state.observe(0, A, Observation { revision: 20, fence: None });
+    rig.state.shard_mut(B).read_failed(&status(Code::PermissionDenied));
+    let view = rig.publish();
+    assert!(view.unfenced && view.permit().is_some());
+    // B is down: that says nothing of rights, and a is not concerned.
+    rig.state.shard_mut(B).read_failed(&status(Code::Unavailable));
+    assert_eq!(rig.publish(), view);
+    // It may be read, and not written.
+    rig.state.shard_mut(B).write_failed(&status(Code::PermissionDenied));
+    rig.read(B, 7);
+    rig.state.shard_mut(B).was_read();
+    rig.state.observe(0, B, Observation { revision: 7, fence: None });
+    assert!(rig.publish().unfenced, "a read says nothing of writes");
+    rig.state.shard_mut(B).write_failed(&status(Code::Unavailable));
+    assert!(rig.publish().unfenced);
+    rig.state.shard_mut(B).was_written();
+    assert_eq!(rig.publish().answer, Answer::Wait(Reason::Missing));
+}
+
+#[test]
+fn seals_of_routes_that_are_not_known_here_are_acknowledged() {
+    let mut rig = rig();
+    rig.session(A);
+    rig.state.observe_stranger("old", A, at(12, sealed(A, 1)));
+    rig.publish();
+    assert_eq!(rig.acks(A), [("old".to_owned(), 12)]);
+    // What is heard late is known for old.
+    rig.state.observe_stranger("old", A, at(20, fence(A, 1, FenceState::Retired)));
+    rig.state.observe_stranger("old", A, at(12, sealed(A, 1)));
+    assert_eq!(rig.state.strangers["old"].seal(A), None);
+    rig.state.observe_stranger("old", A, at(30, sealed(A, 1)));
+    rig.publish();
+    assert_eq!(rig.acks(A), [("old".to_owned(), 30)]);
+}
+
+#[test]
+fn what_is_served_without_a_fence_may_be_a_strangers() {
+    let mut rig = rig();
+    rig.session(A);
+    rig.read(A, 20);
+    rig.state.observe(0, A, Observation { revision: 20, fence: None });
+    rig.state.shard_mut(B).read_failed(&status(Code::PermissionDenied));
+    rig.state.observe_stranger("old", A, at(12, sealed(A, 1)));
+    assert!(rig.publish().unfenced);
+    assert_eq!(rig.acks(A), []);
+}
+
+#[test]
+fn strangers_are_bounded() {
+    let mut rig = rig();
+    for i in 0..2 * MAX_STRANGERS {
+        rig.state.observe_stranger(&format!("r{i}"), A, at(12, open(A, 1)));
+    }
+    assert_eq!(rig.state.strangers.len(), MAX_STRANGERS);
+}

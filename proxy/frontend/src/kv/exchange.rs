@@ -1,0 +1,225 @@
+//! One request on one shard, under the rule of ownership: asked, checked, and asked again where a fence refused it or the
+//! session ran out before the answer came.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_prism_routing::{Footprint, ShardId};
+use etcd_prism_upstream::{Class, Place, Retry, UpstreamError, reply, rpc};
+use etcd_prism_wire::fence::{self, Form, Verdict};
+use etcd_prism_wire::request::TxnShape;
+use etcd_prism_wire::{frame, response};
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::error::{RequestError, compacted};
+use crate::kv::forward;
+use crate::kv::open::{self, Opened, Opening};
+use crate::metrics::Routed;
+use crate::place::{self, Grant, Placement};
+
+/// Before a request is sent again that a fence refused without telling anything new.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind<'a> {
+    Range,
+    Put,
+    DeleteRange,
+    Txn(&'a TxnShape),
+}
+
+impl Kind<'_> {
+    /// Whether it may change something, and so must carry its fences.
+    pub fn writes(self) -> bool {
+        match self {
+            Kind::Range => false,
+            Kind::Put | Kind::DeleteRange => true,
+            Kind::Txn(shape) => shape.writes,
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Kind::Range => rpc::RANGE,
+            Kind::Put => rpc::PUT,
+            Kind::DeleteRange => rpc::DELETE_RANGE,
+            Kind::Txn(_) => rpc::TXN,
+        }
+    }
+
+    /// Whether it may be sent again when nobody knows what became of it.
+    pub fn retry(self) -> Retry {
+        if self.writes() { Retry::Never } else { Retry::OnceElsewhere }
+    }
+}
+
+/// A request, scanned, clamped to clients' keys and not yet fenced.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    pub kind: Kind<'a>,
+    /// The frame: prefix and message.
+    pub frame: Bytes,
+    pub class: Class,
+    pub place: Place,
+    /// The lowest revision that it reads at; [`PRESENT`] if it reads at none.
+    pub revision: i64,
+}
+
+/// No revision: what is there now.
+pub const PRESENT: i64 = i64::MAX;
+
+impl Ask<'_> {
+    fn message(&self) -> &[u8] {
+        &self.frame[frame::PREFIX_LEN..]
+    }
+
+    fn fenced(&self, grant: &Grant, max_ops: usize) -> (Bytes, Form) {
+        let conditions = grant.conditions();
+        match self.kind {
+            Kind::Range => (fence::range(self.message(), &conditions), Form::Range),
+            Kind::Put => (fence::put(self.message(), &conditions), Form::Put),
+            Kind::DeleteRange => (fence::delete_range(self.message(), &conditions), Form::DeleteRange),
+            Kind::Txn(shape) => fence::txn(self.message(), shape, &conditions, max_ops),
+        }
+    }
+}
+
+/// An answer that may be passed on.
+#[derive(Debug)]
+pub enum Answer {
+    /// A status without a message.
+    Early(HeaderMap),
+    Open(Opened),
+    /// A message that was read whole, without our header.
+    Message(Bytes),
+}
+
+/// Asks once.
+///
+/// # Errors
+/// [`RequestError::Void`]: nothing was applied, what came must not be told, and the grant is worth nothing any more.
+pub async fn ask(cx: &Context, grant: &Grant, ask: &Ask<'_>) -> Result<Answer, RequestError> {
+    // An earlier reign's, that this shard has no part in.
+    if ask.revision <= grant.floor() {
+        return Err(compacted());
+    }
+    let pool = cx.worker.pool(grant.shard);
+    let fenced = grant.is_fenced() && (ask.kind.writes() || !grant.has_session(cx));
+    let identity = &cx.gateway().identity;
+    if !fenced {
+        let call = forward::call(cx, ask.kind.path(), ask.frame.clone(), ask.class, ask.kind.retry());
+        let opening = open::open(pool, placed(call, ask.place), None, identity).await?;
+        // Now that it has arrived: a session that ran out on the way protects nothing.
+        if !ask.kind.writes() && !grant.may_release(cx) {
+            return Err(RequestError::Void);
+        }
+        return Ok(match opening {
+            Opening::Early(headers) => Answer::Early(headers),
+            Opening::Open(opened) => Answer::Open(opened),
+            Opening::Failed(message) => Answer::Message(message),
+        });
+    }
+    let (frame, form) = ask.fenced(grant, cx.gateway().limits().max_txn_ops);
+    let metrics = &cx.gateway().metrics;
+    if ask.kind.writes() { &metrics.fenced_writes } else { &metrics.fenced_reads }.increment(1);
+    let call = forward::call(cx, rpc::TXN, frame, ask.class, ask.kind.retry());
+    match open::open(pool, placed(call, ask.place), Some(form), identity).await? {
+        Opening::Early(headers) => Ok(Answer::Early(headers)),
+        Opening::Open(opened) => Ok(Answer::Open(opened)),
+        Opening::Failed(message) => match fence::verdict(form, &message, &grant.conditions()) {
+            Ok(Verdict::Client(message)) => Ok(Answer::Message(message)),
+            Ok(Verdict::Refused(fences)) => {
+                grant.refused(cx, response::revision(&message)?, &fences);
+                if grant.stands(cx) {
+                    // What the shard showed changes nothing for us, so asking at once would meet it again.
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(RequestError::Void)
+            }
+            Err(error) => {
+                let (shard, reason) = (pool.shard().name.clone(), error.to_string());
+                Err(UpstreamError::BadReply { shard, reason }.into())
+            }
+        },
+    }
+}
+
+/// Reads a RangeResponse of at most `max` bytes whole.
+pub async fn read(
+    cx: &Context,
+    grant: &Grant,
+    frame: Bytes,
+    class: Class,
+    max: usize,
+) -> Result<Bytes, RequestError> {
+    let shard = cx.worker.pool(grant.shard).shard();
+    let request = Ask { kind: Kind::Range, frame, class, place: Place::Counted, revision: PRESENT };
+    let work = async {
+        match ask(cx, grant, &request).await? {
+            Answer::Early(headers) => Err(early(&headers, &shard.name)),
+            Answer::Message(message) => Ok(message),
+            Answer::Open(opened) => Ok(opened.read(&shard.name, max).await?),
+        }
+    };
+    let timed_out = |_| UpstreamError::TimedOut { shard: shard.name.clone() };
+    tokio::time::timeout(shard.bounds().request_timeout, work).await.map_err(timed_out)?
+}
+
+/// The error that an answer without a message is.
+pub fn early(headers: &HeaderMap, shard: &str) -> RequestError {
+    match reply::status_of(headers) {
+        Some(status) => UpstreamError::from(status).into(),
+        None => open::lost(shard, &"no grpc-status").into(),
+    }
+}
+
+fn placed(mut call: etcd_prism_upstream::Call, place: Place) -> etcd_prism_upstream::Call {
+    call.place = place;
+    call
+}
+
+/// Places a request and asks until there is an answer that may be passed on. The caller bounds it.
+///
+/// # Errors
+/// `Spans` with `what` if more than one shard would be needed.
+pub async fn exchange(
+    cx: &Context,
+    footprint: &Footprint,
+    request: &Ask<'_>,
+    what: &str,
+    routed: &mut Routed,
+) -> Result<(Grant, Answer), RequestError> {
+    let deadline = place::deadline(cx, footprint);
+    loop {
+        let grant = match Placement::of(cx, footprint, deadline).await? {
+            Placement::One(grant) => grant,
+            Placement::Spans(spans) => {
+                place::account(routed, footprint, true);
+                let names = spans.names;
+                return Err(RequestError::Spans(format!(
+                    "{what} cannot span the routes {names}: they live on different shards"
+                )));
+            }
+        };
+        place::account(routed, footprint, false);
+        cx.connection.used(grant.shard);
+        match ask(cx, &grant, request).await {
+            Err(RequestError::Void) => {}
+            answer => return Ok((grant, answer?)),
+        }
+    }
+}
+
+/// Waits for a shard until `deadline`.
+pub async fn bounded<T>(
+    cx: &Context,
+    shard: ShardId,
+    deadline: Instant,
+    work: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    let timed_out = |_| UpstreamError::TimedOut { shard: cx.worker.pool(shard).shard().name.clone() };
+    tokio::time::timeout_at(deadline, work).await.map_err(timed_out)?
+}

@@ -1,0 +1,212 @@
+//! Where a request goes, and by what right.
+//!
+//! A write carries its routes' fences, so a shard that no longer owns one of them refuses it. A read is protected by the
+//! session at its shard: whether it may be believed is asked when the answer has arrived, not before.
+
+use std::sync::Arc;
+
+use etcd_prism_control::{NotServed, RouteView};
+use etcd_prism_ownership::route::Observation;
+use etcd_prism_ownership::value::{Fence, Stored};
+use etcd_prism_ownership::{Answer, Reason};
+use etcd_prism_routing::{Footprint, RouteId, Segment, ShardId};
+use etcd_prism_wire::fence::{Condition, SeenFence};
+use etcd_prism_wire::{Code, KeyRange, Status};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::error::{RequestError, TIMED_OUT, route_names};
+use crate::metrics::Routed;
+
+/// A route as it was when the right to serve it was given.
+#[derive(Debug, Clone)]
+struct Held {
+    route: RouteId,
+    view: Arc<RouteView>,
+    epoch: i64,
+}
+
+/// The right to serve routes on one shard.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub shard: ShardId,
+    held: SmallVec<[Held; 1]>,
+}
+
+impl Grant {
+    /// One right for what several are for, all on `shard`. It stands if all of them do.
+    pub fn merged<'g>(shard: ShardId, grants: impl IntoIterator<Item = &'g Grant>) -> Self {
+        let mut merged = Self { shard, held: SmallVec::new() };
+        for held in grants.into_iter().flat_map(|g| &g.held) {
+            let same = |h: &Held| h.route == held.route && h.view.generation == held.view.generation;
+            if !merged.held.iter().any(same) {
+                merged.held.push(held.clone());
+            }
+        }
+        merged
+    }
+
+    /// The same routes as they are now; `None` while one of them is not served. Of another shard if they have moved.
+    ///
+    /// # Errors
+    /// A route is refused, or the routes are on several shards now.
+    pub fn renewed(&self, cx: &Context) -> Result<Option<Self>, RequestError> {
+        let mut out = Self { shard: self.shard, held: SmallVec::new() };
+        for held in &self.held {
+            let view = cx.ownership().route(held.route).clone();
+            let permit = match &view.answer {
+                Answer::Permit(permit) => *permit,
+                Answer::Wait(_) => return Ok(None),
+                Answer::Refuse(reason) => return Err(refused(cx, held.route, reason)),
+            };
+            if !out.held.is_empty() && permit.shard != out.shard {
+                return Err(RequestError::Void);
+            }
+            out.shard = permit.shard;
+            out.held.push(Held { route: held.route, view, epoch: permit.epoch });
+        }
+        Ok(Some(out))
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = RouteId> {
+        self.held.iter().map(|h| h.route)
+    }
+
+    /// The routes of it that have a fence. The others are served as an etcd without fences would be, and take nothing from
+    /// the protection of these.
+    fn fenced(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(|h| !h.view.unfenced)
+    }
+
+    pub fn is_fenced(&self) -> bool {
+        self.fenced().next().is_some()
+    }
+
+    /// What a write is conditional on.
+    pub fn conditions(&self) -> SmallVec<[Condition<'_>; 1]> {
+        self.fenced().map(|h| Condition { key: &h.view.fence_key, epoch: h.epoch }).collect()
+    }
+
+    /// Whether reads need no fence: a session protects them, or there is no fence.
+    pub fn has_session(&self, cx: &Context) -> bool {
+        !self.is_fenced() || cx.ownership().session_valid(self.shard)
+    }
+
+    /// Whether an answer that was asked for without a fence, and *has arrived*, may be passed on.
+    pub fn may_release(&self, cx: &Context) -> bool {
+        let ownership = cx.ownership();
+        self.held.iter().all(|h| ownership.may_release(h.route, h.view.generation, self.shard))
+    }
+
+    /// Whether the right is still what it was.
+    pub fn stands(&self, cx: &Context) -> bool {
+        self.held.iter().all(|h| cx.ownership().route(h.route).generation == h.view.generation)
+    }
+
+    /// The lowest revision that may be read, watched or compared: what lies below was not this shard's.
+    pub fn floor(&self) -> i64 {
+        self.held.iter().map(|h| h.view.floor).max().unwrap_or(0)
+    }
+
+    /// A fence did not hold. `revision`: of the reply that showed the fences, in the order of the conditions.
+    pub fn refused(&self, cx: &Context, revision: i64, fences: &[SeenFence]) {
+        for (held, seen) in self.fenced().zip(fences) {
+            let fence = (seen.mod_revision > 0).then(|| (seen.mod_revision, Fence::decode(&seen.value)));
+            cx.ownership().learn(held.route, self.shard, Observation { revision, fence });
+        }
+        cx.gateway().metrics.fence_refusals.increment(1);
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+pub enum Placement {
+    /// One shard serves all of it.
+    One(Grant),
+    /// More than one would be needed: a grant for each.
+    Spans(Spans),
+}
+
+/// The grants of a request that spans shards.
+#[derive(Debug, Clone)]
+pub struct Spans {
+    pub grants: Vec<Grant>,
+    /// For errors.
+    pub names: String,
+}
+
+impl Spans {
+    /// The pieces of the request's range by shard, in key order.
+    pub fn segments<'a>(&self, cx: &'a Context, range: KeyRange<'a>) -> Vec<Segment<'a>> {
+        let keyspace = &cx.gateway().keyspace;
+        keyspace.segments(range, |route| {
+            let grant = self.grants.iter().find(|g| g.routes().any(|r| r == route));
+            grant.map_or_else(|| keyspace.shard_of(route), |grant| grant.shard)
+        })
+    }
+
+    /// The grant for a shard of one of the [`segments`](Self::segments).
+    pub fn grant(&self, shard: ShardId) -> Result<&Grant, RequestError> {
+        self.grants.iter().find(|g| g.shard == shard).ok_or(RequestError::Void)
+    }
+}
+
+impl Placement {
+    /// Places a request that touches these routes, at least one. Waits, at most until `deadline`, while a route is on the
+    /// move or not known yet.
+    ///
+    /// # Errors
+    /// A route is refused, or its state is still unknown at the deadline.
+    pub async fn of(cx: &Context, footprint: &Footprint, deadline: Instant) -> Result<Self, RequestError> {
+        let mut grants: SmallVec<[Grant; 1]> = SmallVec::new();
+        for &route in footprint.routes() {
+            let (view, permit) = cx.ownership().permit(route, deadline).await?;
+            let held = Held { route, view, epoch: permit.epoch };
+            match grants.iter_mut().find(|g| g.shard == permit.shard) {
+                Some(grant) => grant.held.push(held),
+                None => grants.push(Grant { shard: permit.shard, held: SmallVec::from_iter([held]) }),
+            }
+        }
+        if grants.len() == 1
+            && let Some(grant) = grants.pop()
+        {
+            return Ok(Placement::One(grant));
+        }
+        let names = route_names(&cx.gateway().keyspace, footprint.routes());
+        Ok(Placement::Spans(Spans { grants: grants.into_vec(), names }))
+    }
+}
+
+fn refused(cx: &Context, route: RouteId, reason: &Reason) -> RequestError {
+    let route = cx.gateway().keyspace.route(route).name.clone();
+    NotServed::Refused { route, reason: reason.clone() }.into()
+}
+
+/// How long a request may wait for its place: what its shard would be given.
+pub fn deadline(cx: &Context, footprint: &Footprint) -> Instant {
+    let gateway = cx.gateway();
+    let bounds = footprint.routes().iter().map(|r| gateway.shard(gateway.keyspace.shard_of(*r)).bounds());
+    Instant::now() + bounds.map(|b| b.request_timeout).min().unwrap_or_default()
+}
+
+/// Bounds all steps of a request that has several, or is not on one shard only.
+///
+/// # Errors
+/// The time is up: etcd's own error for that.
+pub async fn bounded<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    let timed_out = |_| RequestError::from(Status::new(Code::Unavailable, TIMED_OUT));
+    tokio::time::timeout_at(deadline, work).await.map_err(timed_out)?
+}
+
+/// Names the route of a request in its metrics.
+pub fn account(routed: &mut Routed, footprint: &Footprint, spans: bool) {
+    *routed = match footprint.routes().first() {
+        Some(_) if spans => Routed::Spanning,
+        Some(route) => Routed::Route(*route),
+        None => Routed::None,
+    };
+}

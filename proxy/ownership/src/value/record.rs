@@ -1,0 +1,96 @@
+//! Small records.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClusterId, ShardUid};
+
+/// The protocol between proxies that this version speaks: how fences, sessions and acknowledgements are used.
+pub const PROTOCOL: u32 = 1;
+
+/// Who a shard is. Created once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    pub id: ShardUid,
+    /// Of the etcd cluster that the identity was given to: a backup that was restored as a new cluster has another one.
+    pub cluster_id: ClusterId,
+    /// The shard's name when the identity was given; for people.
+    pub name: String,
+}
+super::stored!(Identity, "identity of the shard");
+
+/// Where a reign begins. Created once, with the fence that opens it; its own mod revision is the reign's first raw
+/// revision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReignRecord {
+    pub n: u64,
+    pub shard: ShardUid,
+    /// The last virtual revision of the reign before (G); 0 for the first.
+    pub after: i64,
+    /// The last revision that another shard may have shown of any of the route's keys; 0 if none has. What lies at or
+    /// below it is answered as compacted: this shard's history lacks what happened there.
+    pub floor: i64,
+}
+super::stored!(ReignRecord, "reign record");
+
+impl ReignRecord {
+    /// The floor that proxies keep to; `mod_revision` is the record's own. Never at or above the reign's own revisions: where
+    /// the operator let revisions fall, a list would be followed by a watch that is compacted at once, for ever.
+    pub fn effective_floor(&self, mod_revision: i64) -> i64 {
+        self.floor.min(mod_revision.saturating_sub(1)).max(0)
+    }
+}
+
+/// What a change of routes writes into the record of a reign that begins with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Begin {
+    /// See [`ReignRecord::after`].
+    pub after: i64,
+    /// See [`ReignRecord::floor`].
+    pub floor: i64,
+}
+
+/// A proxy's presence at a shard. Leased; put again on each acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Session {
+    /// [`PROTOCOL`] of the proxy.
+    pub protocol: u32,
+    /// The proxy's name and the address that clients reach it at; for people.
+    pub name: String,
+    pub address: String,
+    /// When the proxy started, in milliseconds since the epoch; for people.
+    pub started: i64,
+    /// By route: the mod revision of the seal that the proxy has acknowledged.
+    #[serde(default)]
+    pub acks: BTreeMap<String, i64>,
+    /// The highest revision of each shard that the proxy has seen.
+    #[serde(default)]
+    pub revisions: BTreeMap<ShardUid, i64>,
+}
+super::stored!(Session, "session");
+
+/// A shard was seen at a revision that it fell below later: it was restored from a backup. Kept on the other shards, so that
+/// it is known as long as the shard has the identity that it had, whoever restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SeenAt {
+    pub revision: i64,
+}
+super::stored!(SeenAt, "record of a revision");
+
+/// The revisions of all shards at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sample {
+    /// Home's, read last: what home reached later it reached after the others had reached theirs.
+    pub home: i64,
+    /// The others'; a shard that did not answer is missing.
+    pub others: BTreeMap<ShardUid, i64>,
+}
+
+/// The samples by which shards are compacted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Samples {
+    /// By ascending revision of home.
+    pub samples: Vec<Sample>,
+}
+super::stored!(Samples, "compaction samples");

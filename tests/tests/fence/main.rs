@@ -1,0 +1,3 @@
+//! Fences on real etcd.
+
+mod wire;
