@@ -102,7 +102,8 @@ async fn everything_is_answered_before_first_contact() {
     assert_eq!(report.routes[0].prefixes, ["/registry/pods/"]);
     assert_eq!((report.shards[1].name.as_str(), report.shards[1].home), ("b", true));
     assert_eq!(report.shards[0].support.verdict, Verdict::Unknown);
-    assert_eq!(report.warnings.len(), 2);
+    // Two shards, and two routes without fences.
+    assert_eq!(report.warnings.len(), 4, "{:?}", report.warnings);
     // What is printed as JSON is what was told.
     assert_eq!(
         serde_json::from_str::<etcd_prism_admin::StatusReport>(&report.to_json().unwrap()).unwrap(),
@@ -115,7 +116,7 @@ async fn everything_is_answered_before_first_contact() {
         (code, body.as_str()),
         (
             503,
-            "[-]home failed: shard b was not contacted yet\n[+]draining ok\n[i]shard a unreachable\n[i]shard b unreachable\n\n"
+            "[-]home failed: shard b was not contacted yet\n[+]fence ok\n[+]draining ok\n[i]shard a unreachable\n[i]shard b unreachable\n\n"
         )
     );
     assert_eq!(get(&address, "/readyz?exclude=home").await.0, 200);

@@ -100,7 +100,6 @@ async fn an_answer_that_comes_after_the_route_has_left_is_not_passed_on() {
     }
     let one =
         site.builder_at("one", MOVED, |shard| vec![relays[shard].endpoint()]).start(&site.scratch).await;
-    one.expect_log("(shard a says retired)");
     let new = site.proxy("new", SPLIT).await;
     let (key, ghost) = ("/registry/nodes/x", "/registry/nodes/ghost");
     let before = one.client().kv().put(put(key, "old")).await.expect("a write").into_inner();
