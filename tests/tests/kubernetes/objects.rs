@@ -84,12 +84,19 @@ async fn events_expire(topology: &Topology) {
     }
 }
 
+/// An API server that finds its own Service before the record of the Service's address says so in an event.
+fn is_the_servers_own(event: &str) -> bool {
+    event.starts_with("kubernetes.")
+}
+
 async fn page_by_page(server: &ApiServer) {
     for kind in Kind::ALL {
-        let (names, _) = pages(&server.api(), kind, 3).await.expect("a list by pages");
+        let (mut names, _) = pages(&server.api(), kind, 3).await.expect("a list by pages");
+        names.retain(|name| !is_the_servers_own(name));
         assert_eq!(names, NAMES, "{}", kind.resource());
         let listed = server.kubectl().run(&["get", kind.resource(), "--chunk-size=3", "--output=name"]).await;
-        let listed: Vec<_> = listed.lines().map(|line| line.rsplit('/').next().unwrap_or_default()).collect();
+        let listed = listed.lines().map(|line| line.rsplit('/').next().unwrap_or_default());
+        let listed: Vec<_> = listed.filter(|name| !is_the_servers_own(name)).collect();
         assert_eq!(listed, NAMES, "{} by kubectl", kind.resource());
     }
 }
