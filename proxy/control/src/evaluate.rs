@@ -9,7 +9,7 @@ use etcd_prism_ownership::value::{Table, TableShard};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::ShardState;
 
-use crate::state::{Reigns, State, ids};
+use crate::state::{Fall, Reigns, State, ids};
 
 impl State {
     /// Notes what a shard said of itself; `known` are the revisions that were known before it was asked.
@@ -20,13 +20,12 @@ impl State {
         }
         facts.live = Some(live);
         let Some(id) = live.id else { return };
-        if facts.went_back.is_some_and(|(of, ..)| of != id) {
+        if facts.went_back.is_some_and(|fall| fall.of != id) {
             facts.went_back = None;
-            facts.recorded = false;
         }
         let known = known.get(&id).copied().unwrap_or(0);
         if live.revision < known && facts.went_back.is_none() {
-            facts.went_back = Some((id, known, live.revision));
+            facts.went_back = Some(Fall { of: id, known, found: live.revision, recorded: false });
         }
         if facts.went_back.is_none() {
             self.remember(id, live.revision);
@@ -96,7 +95,7 @@ impl State {
         }
         identity::check(expected, live, 0)?;
         match facts.went_back {
-            Some((_, known, found)) => Err(IdentityProblem::Restored { known, found }),
+            Some(Fall { known, found, .. }) => Err(IdentityProblem::Restored { known, found }),
             None if !facts.identified && (self.is_doubtful(shard) || !self.all_asked()) => Ok(None),
             None => Ok(live.id),
         }

@@ -33,6 +33,18 @@ pub(crate) struct Route {
     pub(crate) switched: u64,
 }
 
+/// A shard that went back in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fall {
+    /// Its identity when that was found.
+    pub(crate) of: ShardUid,
+    /// The revision that was known of it, and the one that it was found at.
+    pub(crate) known: i64,
+    pub(crate) found: i64,
+    /// Every other shard has the record of it.
+    pub(crate) recorded: bool,
+}
+
 /// One shard, as last read.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -46,11 +58,9 @@ pub(crate) struct Shard {
     pub(crate) identity: Option<(i64, Result<Identity, ValueError>)>,
     pub(crate) table: Option<(i64, Result<Table, ValueError>)>,
     pub(crate) problem: Option<IdentityProblem>,
-    /// The shard was seen at a lower revision than before: identity, the revision known and the one found. It stays so
-    /// until the shard gets another identity: our own writes would soon hide it.
-    pub(crate) went_back: Option<(ShardUid, i64, i64)>,
-    /// Every other shard has the record of that.
-    pub(crate) recorded: bool,
+    /// The shard was seen at a lower revision than before. It stays so until the shard gets another identity: our own
+    /// writes would soon hide it.
+    pub(crate) went_back: Option<Fall>,
     /// It is the shard that it is taken for.
     pub(crate) identified: bool,
     pub(crate) reigns: Reigns,
@@ -223,7 +233,6 @@ impl Shard {
             table: None,
             problem: None,
             went_back: None,
-            recorded: false,
             identified: false,
             reigns: Reigns::default(),
             denied_read: false,

@@ -101,7 +101,11 @@ impl State {
             }
             _ => None,
         });
-        let Some(table) = self.table() else { return unreadable };
+        // What cannot be read may say otherwise.
+        if unreadable.is_some() {
+            return unreadable;
+        }
+        let table = self.table()?;
         let here = self.shard(route.configured).live.and_then(|live| live.id);
         let agrees = table.pending.is_none()
             && table.routes.iter().any(|stored| {

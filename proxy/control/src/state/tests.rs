@@ -216,19 +216,22 @@ fn ce25_a_route_that_the_table_contradicts_is_not_served_without_a_fence() {
         begins: BTreeMap::new(),
         pending: None,
     };
-    let unreadable = Err(ValueError::Format { what: "table of routes", found: 2 });
-    for (stored, served) in [
-        (Ok(table(vec![route(OURS, A)])), true),
-        (Ok(table(vec![route(DefinitionHash([8; 32]), A)])), false),
-        (Ok(table(vec![route(OURS, B)])), false),
-        (Ok(table(Vec::new())), false),
-        (unreadable, false),
+    let unreadable = || Err(ValueError::Format { what: "table of routes", found: 2 });
+    let agrees = || Ok(table(vec![route(OURS, A)]));
+    for (stored, elsewhere, served) in [
+        (agrees(), None, true),
+        (agrees(), Some(unreadable()), false),
+        (Ok(table(vec![route(DefinitionHash([8; 32]), A)])), None, false),
+        (Ok(table(vec![route(OURS, B)])), None, false),
+        (Ok(table(Vec::new())), None, false),
+        (unreadable(), None, false),
     ] {
         let mut rig = rig();
         rig.read(A, 20);
         rig.state.observe(0, A, Observation { revision: 20, fence: None });
         rig.state.shard_mut(B).read_failed(&status(Code::PermissionDenied));
         rig.state.shard_mut(A).table = Some((3, stored.clone()));
+        rig.state.shard_mut(B).table = elsewhere.map(|table| (3, table));
         let view = rig.publish();
         assert_eq!(view.permit().is_some(), served, "{stored:?}: {view:?}");
         assert!(served || matches!(view.answer, Answer::Refuse(_)));

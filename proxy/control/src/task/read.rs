@@ -12,7 +12,7 @@ use etcd_prism_upstream::UpstreamError;
 use crate::call;
 use crate::ownership::Ownership;
 use crate::reading::Reading;
-use crate::state::{Shard, State};
+use crate::state::State;
 
 /// Longest wait for the very first answer of a shard.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -53,18 +53,21 @@ impl Ownership {
     }
 
     /// If the shard went back in time, leaves word of it on the others: what one proxy has found must not be forgotten with
-    /// it. What fails is tried again with the next read.
+    /// it. What fails is tried again with the next read. A shard that is not trusted itself is not written to: it would grow
+    /// to where it was, or is not one of ours.
     async fn record_fall(&self, shard: ShardId) {
-        let (uid, revision) = {
+        let (fall, trusted) = {
             let state = self.state.lock();
-            match state.shard(shard) {
-                Shard { went_back: Some((uid, known, _)), recorded: false, .. } => (*uid, *known),
-                _ => return,
-            }
+            let Some(fall) = state.shard(shard).went_back.filter(|fall| !fall.recorded) else { return };
+            let trusted: Vec<bool> =
+                state.shards.iter().map(|s| s.identified && s.problem.is_none()).collect();
+            (fall, trusted)
         };
-        let Ok(value) = (SeenAt { revision }).encode() else { return };
-        let key = keys::seen(uid);
-        let puts = self.pools.iter().filter(|pool| pool.shard().id != shard).map(|pool| {
+        let Ok(value) = (SeenAt { revision: fall.known }).encode() else { return };
+        let key = keys::seen(fall.of);
+        let others: Vec<_> = self.pools.iter().filter(|pool| pool.shard().id != shard).collect();
+        let trusted: Vec<_> = others.iter().filter(|pool| trusted[usize::from(pool.shard().id.0)]).collect();
+        let puts = trusted.iter().map(|pool| {
             let put =
                 PutRequest { key: key.clone().into(), value: value.clone().into(), ..PutRequest::default() };
             let compares = [(key.clone(), 0)];
@@ -75,7 +78,14 @@ impl Ownership {
         if let Some(error) = &failed {
             tracing::info!(%error, "not every shard knows yet that another one was restored");
         }
-        self.state.lock().shard_mut(shard).recorded = failed.is_none();
+        if failed.is_none()
+            && trusted.len() == others.len()
+            && let Some(noted) = &mut self.state.lock().shard_mut(shard).went_back
+            // By now it may have been accepted, and have fallen again.
+            && *noted == fall
+        {
+            noted.recorded = true;
+        }
     }
 }
 
