@@ -3,6 +3,7 @@
 //! Everything a test starts listens on loopback ports held for that test, keeps its data in a scratch folder, and dies
 //! with the test. A helper that cannot do its job panics, which fails the test and shows the logs.
 
+pub mod auth;
 pub mod client;
 pub mod delay;
 pub mod etcd;

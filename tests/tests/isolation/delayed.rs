@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_prism_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
-use etcd_prism_tests::delay::DelayProxy;
+use etcd_prism_tests::delay::{DelayProxy, Late};
 use etcd_prism_tests::layout::Layout;
 use etcd_prism_tests::proxy::ProxyBuilder;
 use etcd_prism_tests::request::put;
@@ -58,7 +58,7 @@ async fn the_bound_holds_for_all_steps_together() {
 async fn topology() -> (Topology, DelayProxy) {
     let (scratch, layout) = (Arc::new(Scratch::new()), Layout::four_shards());
     let shards = Topology::shards(&layout, etcd_prism_tests::etcd::EtcdBuilder::new, &scratch).await;
-    let relay = DelayProxy::start(&shards[VICTIM].endpoints()[0]).await;
+    let relay = DelayProxy::start(&shards[VICTIM].endpoints()[0], Late::Answers).await;
     let mut builder = ProxyBuilder::new("proxy", layout.clone());
     for (name, cluster) in &shards {
         let endpoints = if *name == VICTIM { vec![relay.endpoint()] } else { cluster.endpoints() };

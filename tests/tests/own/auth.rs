@@ -5,50 +5,14 @@ use std::time::Duration;
 
 use etcd_prism_config::Config;
 use etcd_prism_control::{OwnershipSnapshot, RouteState};
-use etcd_prism_ownership::keys;
-use etcd_prism_proto::authpb::Permission;
-use etcd_prism_proto::authpb::permission::Type;
-use etcd_prism_proto::etcdserverpb::{
-    AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest,
-    AuthUserGrantRoleRequest,
-};
-use etcd_prism_tests::client::Client;
+use etcd_prism_tests::auth::protect;
 use etcd_prism_tests::etcdctl::Etcdctl;
 use tokio::time::{Instant, timeout_at};
 
 use crate::rig::{Node, Rig, TWO};
 
-/// A user `prism` with everything that clients may have, and roles `fences` and `looks` that it does not have yet.
-async fn protect(shard: &Client) {
-    let mut auth = shard.auth();
-    for name in ["root", "prism"] {
-        let user = AuthUserAddRequest { name: name.into(), password: "secret".into(), ..Default::default() };
-        auth.user_add(user).await.expect("a user");
-    }
-    let roles = [
-        ("root", None),
-        ("plain", Some((Type::Readwrite, &b"\0"[..], &b"\xff"[..]))),
-        ("fences", Some((Type::Readwrite, keys::PREFIX, keys::PREFIX_END))),
-        ("looks", Some((Type::Read, keys::PREFIX, keys::PREFIX_END))),
-    ];
-    for (name, range) in roles {
-        auth.role_add(AuthRoleAddRequest { name: name.into() }).await.expect("a role");
-        if let Some((perm_type, key, range_end)) = range {
-            let perm = Permission {
-                perm_type: perm_type.into(),
-                key: key.to_vec().into(),
-                range_end: range_end.to_vec().into(),
-            };
-            let grant = AuthRoleGrantPermissionRequest { name: name.into(), perm: Some(perm) };
-            auth.role_grant_permission(grant).await.expect("a permission");
-        }
-    }
-    for (user, role) in [("root", "root"), ("prism", "plain")] {
-        let grant = AuthUserGrantRoleRequest { user: user.into(), role: role.into() };
-        auth.user_grant_role(grant).await.expect("a role for a user");
-    }
-    auth.auth_enable(AuthEnableRequest {}).await.expect("authentication");
-}
+/// A user with everything that clients may have, and nothing else yet.
+const PRISM: &[(&str, &[&str])] = &[("prism", &["keys"])];
 
 /// A configuration in which the proxy is `prism` on shard a.
 fn as_prism(rig: &Rig) -> Config {
@@ -63,7 +27,7 @@ fn as_prism(rig: &Rig) -> Config {
 #[tokio::test]
 async fn ce21_a_user_that_may_only_look_at_the_fences_runs_unfenced_all_the_time() {
     let mut rig = Rig::start(&["a", "b"]).await;
-    protect(&rig.client("a")).await;
+    protect(&rig.client("a"), PRISM).await;
     let root = Etcdctl::new(rig.client("a").endpoint(), &rig.scratch);
     root.run(&["--user=root:secret", "user", "grant-role", "prism", "looks"]).await;
     let node = Node::start(&as_prism(&rig));
@@ -86,7 +50,7 @@ async fn ce21_a_user_that_may_only_look_at_the_fences_runs_unfenced_all_the_time
 #[tokio::test]
 async fn ce21_a_user_without_rights_on_the_fences_runs_unfenced_and_says_so() {
     let rig = Rig::start(&["a", "b"]).await;
-    protect(&rig.client("a")).await;
+    protect(&rig.client("a"), PRISM).await;
     let node = Node::start(&as_prism(&rig));
     node.until("the denial", |s| s.shards[0].denied && s.routes[0].state == RouteState::Unfenced).await;
     let (pods, a) = (node.id("pods"), node.shard("a"));

@@ -1,13 +1,13 @@
 //! Shards that are not what they are taken for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use etcd_prism_control::{RouteState, accept};
 use etcd_prism_ownership::keys;
 use etcd_prism_ownership::value::{Sample, Samples, Stored};
 use etcd_prism_proto::etcdserverpb::{RangeRequest, RangeResponse};
 use etcd_prism_tests::request::put;
+use etcd_prism_tests::scratch::copy_folder;
 use etcd_prism_upstream::configure::configure;
 use etcd_prism_upstream::{ShardPool, rpc};
 
@@ -69,25 +69,12 @@ async fn an_endpoint_swapped_on_reload_is_not_used() {
     assert_eq!(read().await.expect("an answer").kvs[0].value, "a");
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
-}
-
 /// Makes a backup of a shard, and writes to it from then on.
 async fn back_up(rig: &mut Rig, name: &str, write: usize) {
     let data = rig.scratch.data(&format!("{name}-0"));
     let backup = rig.scratch.path().join("backup");
     rig.shard(name).kill();
-    copy(&data, &backup);
+    copy_folder(&data, &backup);
     rig.shard(name).restart().await;
     for i in 0..write {
         rig.client(name).kv().put(put("/pods/later", &i.to_string())).await.expect("a write");
@@ -98,7 +85,7 @@ async fn restore(rig: &mut Rig, name: &str) {
     let data = rig.scratch.data(&format!("{name}-0"));
     rig.shard(name).kill();
     std::fs::remove_dir_all(&data).expect("old data");
-    copy(&rig.scratch.path().join("backup"), &data);
+    copy_folder(&rig.scratch.path().join("backup"), &data);
     rig.shard(name).restart().await;
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_prism_proto::etcdserverpb::{DeleteRangeRequest, LeaseGrantRequest};
+use etcd_prism_tests::delay::DelayProxy;
 use etcd_prism_tests::proxy::Proxy;
 use etcd_prism_tests::request::{get, put};
 use etcd_prism_tests::wait;
@@ -12,7 +13,6 @@ use tonic::Code;
 use crate::site::{
     NO_LEASE, ON, Site, code_and_text, grant_at, keep_alive, put_leased, revoke, time_to_live,
 };
-use crate::slow::SlowRoad;
 
 /// Of the far proxy to the shard that lacks the lease.
 const FAR: Duration = Duration::from_millis(800);
@@ -27,7 +27,7 @@ async fn assert_whole(site: &Site, lease: i64) {
 }
 
 /// A proxy whose requests to `b` are long on their way.
-async fn far(site: &Site, road: &SlowRoad) -> Proxy {
+async fn far(site: &Site, road: &DelayProxy) -> Proxy {
     let through_road = |shard: &str| {
         if shard == "b" { vec![road.endpoint()] } else { site.shards[shard].endpoints() }
     };
@@ -41,7 +41,7 @@ async fn ce28_a_lease_whose_origin_went_silent_is_not_taken_from_those_who_use_i
     let mut site = Site::start().await;
     let [(a, on_a), (b, on_b)] = ON;
     site.expect_faults_of(a);
-    let road = SlowRoad::to(&site.shards[b].endpoints()[0], FAR).await;
+    let road = site.slow_road(b, FAR).await;
     let far = far(&site, &road).await;
     far.expect_log(a);
     far.expect_log(b);
@@ -91,7 +91,7 @@ async fn ce28_a_lease_whose_origin_went_silent_is_not_taken_from_those_who_use_i
 async fn ce28_a_lease_that_ended_while_it_was_brought_is_taken_back() {
     let site = Site::start().await;
     let [(a, on_a), (b, on_b)] = ON;
-    let road = SlowRoad::to(&site.shards[b].endpoints()[0], FAR).await;
+    let road = site.slow_road(b, FAR).await;
     let far = far(&site, &road).await;
     let brings = far.client();
     let lease = grant_at(&site.proxies[0], on_a, 600).await;
@@ -110,7 +110,7 @@ async fn ce28_a_grant_that_was_lost_on_its_way_is_done_again() {
     let mut site = Site::start().await;
     let [(a, on_a), (b, on_b)] = ON;
     site.expect_faults_of(b);
-    let road = SlowRoad::to(&site.shards[b].endpoints()[0], FAR).await;
+    let road = site.slow_road(b, FAR).await;
     let far = far(&site, &road).await;
     far.expect_log(b);
     let (brings, near) = (far.client(), site.proxies[0].client());

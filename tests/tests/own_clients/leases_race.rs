@@ -9,7 +9,6 @@ use etcd_prism_tests::request::put;
 use tonic::Status;
 
 use crate::site::{NO_LEASE, ON, Site, code_and_text, grant, grant_at, put_leased, revoke, time_to_live};
-use crate::slow::SlowRoad;
 
 #[tokio::test]
 async fn a_lease_that_several_bring_at_once_is_brought_once() {
@@ -116,7 +115,7 @@ async fn ce28_a_revoke_that_is_slow_on_its_way_finds_the_lease_that_was_brought_
     const DELAY: Duration = Duration::from_millis(150);
     let site = Site::start().await;
     let [(a, on_a), (b, on_b)] = ON;
-    let road = SlowRoad::to(&site.shards[a].endpoints()[0], DELAY).await;
+    let road = site.slow_road(a, DELAY).await;
     let through_road = |shard: &str| {
         if shard == a { vec![road.endpoint()] } else { site.shards[shard].endpoints() }
     };

@@ -13,6 +13,5 @@ mod locks_fenced;
 mod locks_released;
 mod same;
 mod site;
-mod slow;
 mod unrecorded;
 mod woken;

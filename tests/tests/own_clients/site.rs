@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use etcd_prism_ownership::keys;
@@ -13,6 +13,7 @@ use etcd_prism_proto::etcdserverpb::{
 use etcd_prism_proto::mvccpb::KeyValue;
 use etcd_prism_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
 use etcd_prism_tests::client::Client;
+use etcd_prism_tests::delay::{DelayProxy, Late};
 use etcd_prism_tests::etcd::{EtcdBuilder, EtcdCluster};
 use etcd_prism_tests::layout::{Layout, Route};
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
@@ -44,6 +45,13 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) async fn start() -> Self {
         Self::start_with(EtcdBuilder::new).await
+    }
+
+    /// A way to a shard on which requests take this much longer.
+    pub(crate) async fn slow_road(&self, shard: &str, delay: Duration) -> DelayProxy {
+        let road = DelayProxy::start(&self.shards[shard].endpoints()[0], Late::Requests).await;
+        road.set_delay(delay);
+        road
     }
 
     pub(crate) async fn start_with(shard: impl Fn(&str) -> EtcdBuilder) -> Self {

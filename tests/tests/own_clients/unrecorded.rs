@@ -1,39 +1,17 @@
 //! Shards whose user has no rights on the proxy's own keys.
 
-use etcd_prism_proto::authpb::Permission;
-use etcd_prism_proto::authpb::permission::Type;
-use etcd_prism_proto::etcdserverpb::{
-    AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest,
-    AuthUserGrantRoleRequest,
-};
-use etcd_prism_tests::client::Client;
+use etcd_prism_tests::auth;
 use etcd_prism_tests::etcd::EtcdBuilder;
 use etcd_prism_tests::request::put;
 use tonic::Code;
 
 use crate::site::{NO_LEASE, ON, Site, code_and_text, grant, keep_alive, put_leased, revoke, time_to_live};
 
-/// A user `prism`, with the password that the proxies have.
-async fn protect(shard: &Client) {
-    let mut auth = shard.auth();
-    for name in ["root", "prism"] {
-        let user = AuthUserAddRequest { name: name.into(), password: "secret".into(), ..Default::default() };
-        auth.user_add(user).await.expect("a user");
-        auth.role_add(AuthRoleAddRequest { name: name.into() }).await.expect("a role");
-        let grant = AuthUserGrantRoleRequest { user: name.into(), role: name.into() };
-        auth.user_grant_role(grant).await.expect("a role for a user");
-    }
-    let (key, range_end) = (b"\0".to_vec().into(), b"\xff".to_vec().into());
-    let perm = Permission { perm_type: Type::Readwrite.into(), key, range_end };
-    let grant = AuthRoleGrantPermissionRequest { name: "prism".into(), perm: Some(perm) };
-    auth.role_grant_permission(grant).await.expect("a permission");
-    auth.auth_enable(AuthEnableRequest {}).await.expect("authentication");
-}
-
 /// No shard remembers where a lease is, so each proxy goes by what it sees: leases come to a second shard, and end.
 #[tokio::test]
 async fn without_records_leases_live_on_several_shards() {
-    let site = Site::start_protected(EtcdBuilder::new, async |shard| protect(&shard).await).await;
+    let protect = async |shard| auth::protect(&shard, &[("prism", &["keys"])]).await;
+    let site = Site::start_protected(EtcdBuilder::new, protect).await;
     let [(_, on_a), (_, on_b)] = ON;
     let [one, two] = site.clients();
     one.kv().put(put(on_a, "x")).await.expect("a write");

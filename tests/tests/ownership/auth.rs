@@ -3,14 +3,8 @@
 use etcd_prism_control::RouteState;
 use etcd_prism_ownership::keys;
 use etcd_prism_ownership::value::{Claim, Fence, State, Stored};
-use etcd_prism_proto::authpb::Permission;
-use etcd_prism_proto::authpb::permission::Type;
 use etcd_prism_proto::etcdserverpb::request_op::Request;
-use etcd_prism_proto::etcdserverpb::{
-    AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthUserAddRequest,
-    AuthUserGrantRoleRequest,
-};
-use etcd_prism_tests::client::Client;
+use etcd_prism_tests::auth::protect;
 use etcd_prism_tests::etcdctl::Etcdctl;
 use etcd_prism_tests::http;
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
@@ -23,33 +17,8 @@ use crate::site::{NODES, PODS, Routes, Site, TWO, until_route, until_served};
 
 const JOBS: &str = "/registry/jobs/";
 
-/// Users `full`, and `plain` that may use what clients may and nothing else. Then authentication is on.
-async fn protect(shard: &Client) {
-    let mut auth = shard.auth();
-    let roles = [
-        ("root", None),
-        ("keys", Some((&b"\0"[..], &b"\xff"[..]))),
-        ("fences", Some((keys::PREFIX, keys::PREFIX_END))),
-    ];
-    for (name, range) in roles {
-        auth.role_add(AuthRoleAddRequest { name: name.into() }).await.expect("a role");
-        if let Some((key, range_end)) = range {
-            let (key, range_end) = (key.to_vec().into(), range_end.to_vec().into());
-            let perm = Some(Permission { perm_type: Type::Readwrite.into(), key, range_end });
-            let grant = AuthRoleGrantPermissionRequest { name: name.into(), perm };
-            auth.role_grant_permission(grant).await.expect("a permission");
-        }
-    }
-    for (user, roles) in [("root", &["root"][..]), ("full", &["keys", "fences"]), ("plain", &["keys"])] {
-        let add = AuthUserAddRequest { name: user.into(), password: "secret".into(), ..Default::default() };
-        auth.user_add(add).await.expect("a user");
-        for role in roles {
-            let grant = AuthUserGrantRoleRequest { user: user.into(), role: (*role).into() };
-            auth.user_grant_role(grant).await.expect("a role for a user");
-        }
-    }
-    auth.auth_enable(AuthEnableRequest {}).await.expect("authentication");
-}
+/// `plain` may use what clients may and nothing else.
+const USERS: &[(&str, &[&str])] = &[("full", &["keys", "fences"]), ("plain", &["keys"])];
 
 /// Lets a proxy use a shard as `user`.
 fn log_in(site: &Site, builder: ProxyBuilder, shard: &str, user: &str) -> ProxyBuilder {
@@ -73,7 +42,7 @@ async fn fenced_writes(proxy: &Proxy) -> u64 {
 async fn rights_decide_whether_a_route_is_fenced() {
     let site = Site::start(&["a", "b"]).await;
     for shard in ["a", "b"] {
-        protect(&site.direct(shard)).await;
+        protect(&site.direct(shard), USERS).await;
     }
     let full = |name| log_in(&site, log_in(&site, site.builder(name, TWO), "a", "full"), "b", "full");
     let plain = log_in(&site, log_in(&site, site.builder("plain", TWO), "a", "plain"), "b", "plain");
@@ -116,7 +85,7 @@ const MIXED: Routes = &[("pods", &[PODS], "a"), ("jobs", &[JOBS], "a"), ("rest",
 #[tokio::test]
 async fn a_txn_over_a_fenced_and_an_unfenced_route_carries_the_fence() {
     let site = Site::start(&["a", "b"]).await;
-    protect(&site.direct("b")).await;
+    protect(&site.direct("b"), USERS).await;
     let first = log_in(&site, site.builder("first", MIXED), "b", "full").start(&site.scratch).await;
     for route in ["pods", "jobs", "rest"] {
         until_served(&first, route).await;
@@ -183,7 +152,7 @@ const OTHER: Routes =
 #[tokio::test]
 async fn a_missing_right_does_not_open_keys_that_others_serve_fenced() {
     let site = Site::start(&["a", "b", "c"]).await;
-    protect(&site.direct("c")).await;
+    protect(&site.direct("c"), USERS).await;
     let one = log_in(&site, site.builder("one", THREE), "c", "full").start(&site.scratch).await;
     for route in ["pods", "jobs", "rest"] {
         until_served(&one, route).await;

@@ -1,9 +1,8 @@
 //! A shard that comes back from yesterday's backup, under its old name, address and cluster id.
 
-use std::path::Path;
-
 use etcd_prism_tests::proxy::Proxy;
 use etcd_prism_tests::request::{get, put};
+use etcd_prism_tests::scratch::copy_folder;
 use etcd_prism_tests::wait;
 use tonic::Code;
 
@@ -11,19 +10,6 @@ use crate::cli;
 use crate::site::{Site, TWO, until_refused, until_served, until_session, until_shard};
 
 const BACKUP: &str = "backup";
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
-}
 
 /// Proxies that serve shard `a`, which then goes back to before the last 50 writes.
 async fn restored(names: &[&'static str]) -> (Site, Vec<Proxy>) {
@@ -40,7 +26,7 @@ async fn restored(names: &[&'static str]) -> (Site, Vec<Proxy>) {
     proxies[0].client().kv().put(put("/registry/pods/x", "old")).await.expect("a write");
     let (data, backup) = (site.scratch.data("a-0"), site.scratch.path().join(BACKUP));
     site.shard("a").kill();
-    copy(&data, &backup);
+    copy_folder(&data, &backup);
     site.shard("a").restart().await;
     wait::until("a write", async || proxies[0].client().kv().put(put("/registry/pods/x", "new")).await).await;
     for _ in 0..50 {
@@ -57,7 +43,7 @@ async fn restored(names: &[&'static str]) -> (Site, Vec<Proxy>) {
     }
     site.shard("a").kill();
     std::fs::remove_dir_all(&data).expect("old data");
-    copy(&backup, &data);
+    copy_folder(&backup, &data);
     site.shard("a").restart().await;
     (site, proxies)
 }
