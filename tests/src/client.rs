@@ -30,6 +30,7 @@ macro_rules! services {
     };
 }
 
+/// In bytes.
 const CONNECTION_WINDOW: u32 = 1 << 30;
 
 impl Client {
