@@ -102,7 +102,7 @@ fn details(state: &State) -> String {
         State::Open { peer } | State::Importing { peer, .. } | State::Sealed { peer, .. } => {
             parts.extend(peer.map(|peer| format!("peer {peer}")));
         }
-        State::Flipping { target, target_epoch, g } => {
+        State::Flipping { target, target_epoch, g, .. } => {
             parts.push(format!("target {target} at epoch {target_epoch}, up to revision {g}"));
         }
         State::Standby { peer } => parts.push(format!("peer {peer}")),

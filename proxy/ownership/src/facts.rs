@@ -66,6 +66,8 @@ impl Facts {
                         snapshot.reigns.insert((route.to_owned(), n), (revision, Ok(reign.clone())));
                     }
                 }
+                // Not part of a snapshot.
+                Write::Migration(_) => {}
             }
         }
     }

@@ -27,6 +27,8 @@ const SEEN_PREFIX: &[u8] = b"\xffprism/seen/";
 const SEEN_END: &[u8] = b"\xffprism/seen0";
 const LEASE: &[u8] = b"\xffprism/lease/";
 const LEASE_END: &[u8] = b"\xffprism/lease0";
+const MIGRATION: &[u8] = b"\xffprism/migration/";
+const MIGRATION_END: &[u8] = b"\xffprism/migration0";
 
 /// Every key of the proxy.
 pub const ALL: KeyRange<'static> = KeyRange { key: PREFIX, range_end: PREFIX_END };
@@ -40,6 +42,9 @@ pub const SESSIONS: KeyRange<'static> = KeyRange { key: SESSION, range_end: SESS
 pub const SEEN: KeyRange<'static> = KeyRange { key: SEEN_PREFIX, range_end: SEEN_END };
 /// Every lease record of a shard.
 pub const LEASES: KeyRange<'static> = KeyRange { key: LEASE, range_end: LEASE_END };
+
+/// Every migration's record on a shard.
+pub const MIGRATIONS: KeyRange<'static> = KeyRange { key: MIGRATION, range_end: MIGRATION_END };
 
 /// The fence of a route.
 pub fn fence(route: &str) -> Vec<u8> {
@@ -66,6 +71,11 @@ pub fn lease(id: i64) -> Vec<u8> {
     [LEASE, format!("{id:016x}").as_bytes()].concat()
 }
 
+/// The record of a route's migration to this shard.
+pub fn migration(route: &str) -> Vec<u8> {
+    [MIGRATION, route.as_bytes()].concat()
+}
+
 /// A key of the proxy, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -84,6 +94,8 @@ pub enum Key<'a> {
     Seen(ShardUid),
     /// Of the client lease with this id.
     Lease(i64),
+    /// Of the route with this name.
+    Migration(&'a str),
 }
 
 /// Takes a key apart; `None` for clients' keys and for keys that only a newer proxy knows.
@@ -96,8 +108,12 @@ pub fn parse(key: &[u8]) -> Option<Key<'_>> {
         _ => {}
     }
     let after = |prefix| key.strip_prefix(prefix).and_then(|rest| std::str::from_utf8(rest).ok());
+    let named = |route: &str| !route.is_empty() && !route.contains('/');
     if let Some(route) = after(FENCE) {
-        return (!route.is_empty() && !route.contains('/')).then_some(Key::Fence(route));
+        return named(route).then_some(Key::Fence(route));
+    }
+    if let Some(route) = after(MIGRATION) {
+        return named(route).then_some(Key::Migration(route));
     }
     if let Some((route, n)) = after(REIGN).and_then(|rest| rest.split_once('/')) {
         let digits = n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
@@ -130,6 +146,7 @@ mod tests {
             (session(proxy), Key::Session(proxy)),
             (seen(ShardUid(8)), Key::Seen(ShardUid(8))),
             (lease(0x7fff_ffff_ffff_ffff), Key::Lease(i64::MAX)),
+            (migration("pods"), Key::Migration("pods")),
         ] {
             assert_eq!(parse(&key), Some(parsed));
             assert!(ALL.contains(&key));
@@ -137,7 +154,7 @@ mod tests {
         }
         assert!(FENCES.contains(&fence("pods")) && !FENCES.contains(&reign("pods", 1)));
         assert!(REIGNS.contains(&reign("pods", 1)) && SESSIONS.contains(&session(proxy)));
-        assert!(LEASES.contains(&lease(1)));
+        assert!(LEASES.contains(&lease(1)) && MIGRATIONS.contains(&migration("pods")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod first;
 pub mod id;
 pub mod identity;
 pub mod keys;
+pub mod migration;
 pub mod route;
 pub mod session;
 pub mod timeline;

@@ -34,6 +34,14 @@ pub struct Permit {
     pub n: u64,
 }
 
+/// Where a write that was committed under a permit is applied as well, before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mirror {
+    pub shard: ShardId,
+    /// Of the standby's fence: every apply carries `MOD(fence) == epoch`.
+    pub epoch: i64,
+}
+
 /// Whether a route may be served.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
@@ -63,7 +71,26 @@ impl Seal {
     }
 }
 
-/// A shard whose open fence is behind what another one knows. It must be read again, linearizably, before anything is
+/// That this proxy knows where to apply its writes. [`RouteEngine::following`] makes it; [`crate::Session::follow`] takes it
+/// once the proxy can apply there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Following {
+    route: Arc<str>,
+    revision: i64,
+}
+
+impl Following {
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// The mod revision of the standby's fence.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+/// A shard whose fence is behind what another one knows, and matters. It must be read again, linearizably, before anything is
 /// made of it: it may only have been read too early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Suspect {
@@ -108,6 +135,7 @@ pub struct RouteEngine {
     slots: Vec<Slot>,
     table: Option<String>,
     answer: Answer,
+    mirror: Option<Mirror>,
     alarms: Vec<Reason>,
     generation: u64,
 }
@@ -125,7 +153,16 @@ impl RouteEngine {
         let slots: Vec<Slot> = shards.iter().map(slot).collect();
         let answer = Answer::Wait(Reason::Unread { shards: shards.to_vec() });
         let alarms = Vec::new();
-        Self { name: name.into(), definition, slots, table: None, answer, alarms, generation: 1 }
+        Self {
+            name: name.into(),
+            definition,
+            slots,
+            table: None,
+            answer,
+            mirror: None,
+            alarms,
+            generation: 1,
+        }
     }
 
     /// A route that is not in this proxy's table but has fences. It is never served; its seals have to be acknowledged all
@@ -151,6 +188,19 @@ impl RouteEngine {
             Answer::Permit(permit) => Some(permit),
             _ => None,
         }
+    }
+
+    /// Where writes under the permit are applied as well: while a migration goes on and its standby is known. The owner
+    /// alone decides what a write does.
+    #[inline]
+    pub fn mirror(&self) -> Option<Mirror> {
+        self.mirror
+    }
+
+    /// The same, to be acknowledged at that shard.
+    pub fn following(&self, shard: ShardId) -> Option<Following> {
+        let mirror = self.mirror.filter(|mirror| mirror.shard == shard)?;
+        Some(Following { route: self.name.clone(), revision: mirror.epoch })
     }
 
     /// Rises with every change of the answer. An answer, event or progress of a shard that was asked for under another
@@ -260,6 +310,7 @@ impl RouteEngine {
 
     fn decide(&mut self) {
         let (answer, alarms) = decide::decide(&self.slots, self.definition, self.table.as_deref());
+        self.mirror = decide::mirror(&self.slots, &answer);
         self.alarms = alarms;
         if answer != self.answer {
             self.answer = answer;
@@ -269,6 +320,21 @@ impl RouteEngine {
 }
 
 impl Slot {
+    /// The highest reign that its fence knows to have begun.
+    fn begun(&self) -> u64 {
+        match &self.seen {
+            Seen::Fence { value: Ok(fence), .. } => fence.begun(),
+            Seen::WentBack { n, .. } => *n,
+            _ => 0,
+        }
+    }
+
+    /// Whether it was read, but not since this reign was known to have begun.
+    fn is_behind(&self, known: u64) -> bool {
+        let read = matches!(self.seen, Seen::Absent | Seen::Fence { value: Ok(_), .. });
+        read && self.begun() < known && self.confirmed < known
+    }
+
     /// Returns whether it changes anything.
     fn take(&mut self, observation: Observation) -> bool {
         let Observation { revision, fence } = observation;

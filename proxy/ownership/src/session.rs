@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::route::{RouteEngine, Seal};
+use crate::route::{Following, RouteEngine, Seal};
 
 /// A lease of ours, with what its deadline is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,6 +150,12 @@ impl Session {
     pub fn acknowledge(&mut self, seal: &Seal) {
         let ack = self.acks.entry(seal.route().to_owned()).or_default();
         *ack = (*ack).max(seal.revision());
+    }
+
+    /// Puts into the session's value that the proxy applies what it commits on the owner here, under this epoch.
+    pub fn follow(&mut self, following: &Following) {
+        let ack = self.acks.entry(following.route().to_owned()).or_default();
+        *ack = (*ack).max(following.revision());
     }
 
     /// Until when reads may be released, in nanoseconds; `None` while the session does not count.

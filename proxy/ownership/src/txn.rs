@@ -2,6 +2,7 @@
 
 use crate::id::ShardUid;
 use crate::keys;
+use crate::migration::Record;
 use crate::value::{Begin, Fence, ReignRecord, Stored, Table, ValueError};
 
 /// `If MOD(key) = mod_revision for each compare Then puts Else [Range of the first compare's key]`, on one shard. Sent
@@ -20,6 +21,7 @@ pub enum Write {
     Fence(Fence),
     Reign(ReignRecord),
     Table(Box<Table>),
+    Migration(Box<Record>),
 }
 
 impl Write {
@@ -30,6 +32,7 @@ impl Write {
             Self::Fence(fence) => fence.encode(),
             Self::Reign(reign) => reign.encode(),
             Self::Table(table) => table.encode(),
+            Self::Migration(record) => record.encode(),
         }
     }
 }
@@ -51,6 +54,13 @@ impl Txn {
         txn.compares.push((key.clone(), 0));
         txn.puts.push((key, Write::Reign(record)));
         txn
+    }
+
+    /// Writes the record of a migration, that is at `mod_revision`.
+    pub fn migration(route: &str, shard: ShardUid, mod_revision: i64, record: Record) -> Self {
+        let key = keys::migration(route);
+        let puts = vec![(key.clone(), Write::Migration(Box::new(record)))];
+        Self { shard, compares: vec![(key, mod_revision)], puts }
     }
 
     /// Writes a shard's copy of the table, that is at `mod_revision`.

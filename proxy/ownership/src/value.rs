@@ -11,7 +11,7 @@ mod record;
 mod table;
 
 pub use fence::{Claim, Fence, State};
-pub use record::{Begin, Identity, PROTOCOL, ReignRecord, Sample, Samples, SeenAt, Session};
+pub use record::{Begin, Identity, MIGRATES, PROTOCOL, ReignRecord, Sample, Samples, SeenAt, Session};
 pub use table::{Pending, Table, TableError, TableRoute, TableShard};
 
 /// The format that this version writes and reads.
@@ -93,7 +93,7 @@ macro_rules! stored {
         }
     };
 }
-use stored;
+pub(crate) use stored;
 
 #[cfg(test)]
 mod tests;

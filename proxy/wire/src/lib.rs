@@ -16,6 +16,7 @@ pub mod patch;
 pub mod request;
 pub mod response;
 pub mod status;
+pub mod translate;
 pub mod varint;
 
 pub use field::{Fields, Malformed, Value};

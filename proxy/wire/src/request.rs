@@ -8,7 +8,7 @@ use crate::keys::KeyRange;
 
 /// Deepest nesting of transactions that is looked into. etcd's budget of operations gives each level at least one
 /// operation less than the level above, so with its default of 128 nothing deeper is valid.
-const MAX_TXN_DEPTH: usize = 160;
+pub(crate) const MAX_TXN_DEPTH: usize = 160;
 
 /// A RangeRequest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 //! finds a counter-example for each of them, and none for the rules as they are.
 
 pub mod changes;
+pub mod explore;
 pub mod first;
+pub mod migrations;
 pub mod reads;
 pub mod report;

@@ -262,6 +262,7 @@ impl<'a> Run<'a> {
                 let pending = if table.pending.is_some() { ", with a change under way" } else { "" };
                 format!("table on {shard}: generation {}{pending}", table.generation)
             }
+            Write::Migration(_) => format!("record of a migration on {shard}"),
         };
         txn.puts.iter().map(part).collect::<Vec<_>>().join(", ")
     }

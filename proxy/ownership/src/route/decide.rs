@@ -2,7 +2,7 @@
 
 use etcd_prism_routing::ShardId;
 
-use super::{Answer, Permit, Reason, Seen, Slot, Suspect};
+use super::{Answer, Mirror, Permit, Reason, Seen, Slot, Suspect};
 use crate::definition::DefinitionHash;
 use crate::value::{Fence, State};
 
@@ -95,10 +95,18 @@ fn without_owner(slots: &[Slot], found: &[Found<'_>]) -> Answer {
     if !unread.is_empty() {
         return Answer::Wait(Reason::Unread { shards: unread });
     }
+    // A switch or its end was seen on one shard only: on the others it is older than what is known.
+    let known = highest_reign(slots);
+    if let Some(behind) = slots.iter().find(|slot| slot.is_behind(known)) {
+        let (shard, n) = (behind.name.clone(), behind.begun());
+        return Answer::Wait(Reason::Rereading { shard, n, known });
+    }
     match found.iter().max_by_key(|f| f.fence.n) {
         None => Answer::Wait(Reason::Missing),
         Some(last) => {
-            if let Some((_, early)) = early(slots, *last).next() {
+            if let Some(last) = deposed(&found)
+                && let Some((_, early)) = early(slots, last).next()
+            {
                 let (shard, last) = (early.name.clone(), last.slot.name.clone());
                 return Answer::Wait(Reason::Successor { shard, last });
             }
@@ -118,10 +126,9 @@ fn next_reign(fence: &Fence) -> u64 {
     fence.n.saturating_add(1)
 }
 
-/// The fence that knows most, where it says that its shard rules no more.
+/// The fence that knows most, where it says that its shard is done with the route. It does not name the reign that follows.
 fn deposed<'s>(found: &[Found<'s>]) -> Option<Found<'s>> {
-    let rules_no_more = |f: &Found<'_>| matches!(f.fence.state, State::Retired | State::Standby { .. });
-    found.iter().copied().max_by_key(|f| f.fence.n).filter(rules_no_more)
+    found.iter().copied().max_by_key(|f| f.fence.n).filter(|f| f.fence.state == State::Retired)
 }
 
 /// What is wrong elsewhere: `lower` are the open fences that do not count.
@@ -149,26 +156,47 @@ fn alarms(slots: &[Slot], lower: &[Found<'_>], known: u64) -> Vec<Reason> {
 pub(super) fn suspects(slots: &[Slot]) -> Vec<Suspect> {
     let found = readable(slots);
     let known = highest_reign(slots);
-    let behind = |f: &&Found<'_>| f.fence.state.is_open() && f.fence.n < known && f.slot.confirmed < known;
+    let leads = |f: &Found<'_>| {
+        matches!(f.fence.state, State::Open { .. } | State::Sealed { .. } | State::Flipping { .. })
+    };
+    let led = found.iter().any(|f| leads(f) && f.fence.begun() == known);
+    let open = |slot: &Slot| matches!(&slot.seen, Seen::Fence { value: Ok(f), .. } if f.state.is_open());
+    // Where somebody leads, only another one who says open is a puzzle.
+    let behind = |slot: &Slot| slot.is_behind(known) && (!led || open(slot));
+    let ids = slots.iter().enumerate().filter(|(_, slot)| behind(slot));
     let mut suspects: Vec<Suspect> =
-        found.iter().filter(behind).map(|f| Suspect { shard: f.shard, known }).collect();
+        ids.map(|(i, _)| Suspect { shard: ShardId(i as u16), known }).collect();
     if found.iter().all(|f| !f.fence.state.is_open())
         && let Some(last) = deposed(&found)
     {
         let known = next_reign(last.fence);
+        suspects.retain(|s| early(slots, last).all(|(shard, _)| shard != s.shard));
         suspects.extend(early(slots, last).map(|(shard, _)| Suspect { shard, known }));
     }
     suspects
 }
 
+/// The standby of the permitted owner.
+pub(super) fn mirror(slots: &[Slot], answer: &Answer) -> Option<Mirror> {
+    let Answer::Permit(permit) = answer else { return None };
+    let found = readable(slots);
+    let owner = found.iter().find(|f| f.shard == permit.shard)?;
+    let State::Open { peer: Some(peer) } = owner.fence.state else { return None };
+    let follows = |f: &&Found<'_>| {
+        let of = match f.fence.state {
+            State::Importing { peer, claim: None } => peer,
+            State::Standby { peer } => Some(peer),
+            _ => None,
+        };
+        of == Some(owner.fence.shard) && f.fence.n == permit.n && f.slot.problem.is_none()
+    };
+    let standby = found.iter().filter(follows).find(|f| f.slot.id == Some(peer) && f.fence.shard == peer)?;
+    Some(Mirror { shard: standby.shard, epoch: standby.epoch })
+}
+
 /// The highest reign that is known to have begun.
 fn highest_reign(slots: &[Slot]) -> u64 {
-    let begun = |slot: &Slot| match &slot.seen {
-        Seen::Fence { value: Ok(fence), .. } => fence.begun(),
-        Seen::WentBack { n, .. } => *n,
-        _ => 0,
-    };
-    slots.iter().map(begun).max().unwrap_or(0)
+    slots.iter().map(Slot::begun).max().unwrap_or(0)
 }
 
 fn readable(slots: &[Slot]) -> Vec<Found<'_>> {

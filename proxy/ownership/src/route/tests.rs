@@ -1,5 +1,6 @@
 use super::*;
 use crate::id::ClusterId;
+use crate::value::Claim;
 
 const OURS: DefinitionHash = DefinitionHash([7; 32]);
 const THEIRS: DefinitionHash = DefinitionHash([8; 32]);
@@ -213,7 +214,7 @@ fn ce26_an_owner_that_others_know_as_deposed_is_read_again_and_then_refused() {
 #[test]
 fn a_flip_that_has_not_happened_deposes_nobody() {
     let mut engine = engine();
-    let flipping = State::Flipping { target: id(A), target_epoch: 9, g: 100 };
+    let flipping = State::Flipping { target: id(A), target_epoch: 9, g: 100, floor: 0 };
     engine.observe(B, at(5, fence(B, 2, flipping)));
     assert!(matches!(waits(&engine), Reason::Moving { state: "flipping", .. }));
     engine.observe(A, at(12, open(A, 2)));
@@ -259,7 +260,7 @@ fn without_an_owner_the_route_says_why() {
     engine.observe(A, at(9, fence(A, 2, State::Retired)));
     assert_eq!(waits(&engine), &Reason::Unread { shards: vec!["b".into()] });
     engine.observe(B, absent(3));
-    assert_eq!(waits(&engine), &Reason::Successor { shard: "b".into(), last: "a".into() });
+    assert_eq!(waits(&engine), &Reason::Rereading { shard: "b".into(), n: 0, known: 2 });
     let suspects = engine.suspects();
     engine.confirm(suspects[0], absent(3));
     assert_eq!(refused(&engine), &Reason::NoOwner { shard: "a".into(), state: "retired" });
@@ -278,7 +279,8 @@ fn a_route_that_moved_is_waited_for_where_it_went() {
     engine.observe(B, absent(3));
     for (from, to, n, now) in [(A, B, 2, 20), (B, A, 3, 30), (A, B, 4, 40)] {
         engine.observe(from, at(now, fence(from, n - 1, State::Retired)));
-        assert!(matches!(waits(&engine), Reason::Successor { .. }), "{n}: {:?}", engine.answer());
+        let waits = matches!(waits(&engine), Reason::Successor { .. } | Reason::Rereading { .. });
+        assert!(waits, "{n}: {:?}", engine.answer());
         let suspects = engine.suspects();
         assert_eq!(suspects.iter().map(|s| s.shard).collect::<Vec<_>>(), [to]);
         engine.confirm(suspects[0], at(now, open(to, n)));
@@ -295,4 +297,79 @@ fn a_stranger_is_never_served_and_its_seals_are_acknowledged() {
     assert!(matches!(refused(&engine), Reason::Table(_)));
     engine.observe(A, at(12, sealed(A, 1)));
     assert_eq!(engine.seal(A).map(|s| s.revision()), Some(12));
+}
+
+fn importing(n: u64) -> Fence {
+    fence(B, n, State::Importing { peer: Some(id(A)), claim: None })
+}
+
+fn linked(n: u64) -> Fence {
+    fence(A, n, State::Open { peer: Some(id(B)) })
+}
+
+#[test]
+fn writes_are_mirrored_while_the_standby_follows_the_permitted_reign() {
+    let mut engine = engine();
+    engine.observe(A, at(10, linked(3)));
+    assert_eq!((engine.mirror(), engine.following(B)), (None, None), "the standby has not been read");
+    engine.observe(B, at(7, importing(3)));
+    assert_eq!(engine.mirror(), Some(Mirror { shard: B, epoch: 7 }));
+    assert_eq!(engine.following(B).unwrap().revision(), 7);
+    assert_eq!(engine.following(A), None);
+    engine.observe(B, at(8, importing(3)));
+    assert_eq!(engine.mirror(), Some(Mirror { shard: B, epoch: 8 }), "raised");
+    engine.observe(A, at(11, fence(A, 3, State::Sealed { peer: Some(id(B)), claim: None })));
+    assert_eq!(engine.mirror(), None, "nothing is committed under a seal");
+}
+
+#[test]
+fn nothing_is_mirrored_to_who_follows_another_reign_or_another_owner() {
+    for (owner, standby) in [
+        (linked(3), importing(2)),
+        (open(A, 3), importing(3)),
+        (linked(3), fence(B, 3, State::Standby { peer: ShardUid(9) })),
+        (linked(3), fence(B, 3, State::Importing { peer: Some(id(A)), claim: Some(Claim(1)) })),
+        (linked(3), Fence { shard: ShardUid(9), ..importing(3) }),
+    ] {
+        let mut engine = engine();
+        engine.observe(A, at(10, owner));
+        engine.observe(B, at(7, standby.clone()));
+        assert_eq!(engine.mirror(), None, "{standby:?}");
+    }
+}
+
+#[test]
+fn a_switch_seen_on_the_old_owner_only_makes_the_other_one_be_read_again() {
+    for stale in [at(7, importing(3)), absent(9), at(7, fence(B, 2, State::Retired))] {
+        let mut engine = engine();
+        engine.observe(B, stale);
+        engine.observe(A, at(12, fence(A, 4, State::Standby { peer: id(B) })));
+        assert!(matches!(engine.answer(), Answer::Wait(_)), "{:?}", engine.answer());
+        let suspects = engine.suspects();
+        assert_eq!(suspects.iter().map(|s| s.shard).collect::<Vec<_>>(), [B]);
+        engine.confirm(suspects[0], at(20, fence(B, 4, State::Open { peer: Some(id(A)) })));
+        assert_eq!(engine.answer(), &permit(B, 20, 4));
+        assert!(engine.suspects().is_empty());
+    }
+}
+
+#[test]
+fn an_owner_that_is_nowhere_is_named_once_every_shard_was_read_again() {
+    let mut engine = engine();
+    engine.observe(B, absent(9));
+    engine.observe(A, at(12, fence(A, 4, State::Standby { peer: id(B) })));
+    engine.confirm(engine.suspects()[0], absent(30));
+    assert_eq!(refused(&engine), &Reason::NoOwner { shard: "a".into(), state: "standby" });
+}
+
+#[test]
+fn a_flip_that_is_only_wanted_counts_for_nothing() {
+    let mut engine = engine();
+    engine.observe(B, at(7, importing(3)));
+    let flipping = State::Flipping { target: id(B), target_epoch: 7, g: 40, floor: 0 };
+    engine.observe(A, at(12, fence(A, 4, flipping)));
+    assert_eq!(waits(&engine), &Reason::Moving { shard: "a".into(), state: "flipping" });
+    assert!(engine.suspects().is_empty());
+    engine.observe(A, at(13, linked(3)));
+    assert_eq!(engine.answer(), &permit(A, 13, 3), "reopened");
 }

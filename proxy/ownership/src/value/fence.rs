@@ -34,8 +34,8 @@ pub enum State {
     /// No writes, for a moment: a migration to `peer`, or (`claim`) a change of routes.
     Sealed { peer: Option<ShardUid>, claim: Option<Claim> },
     /// The target may open with `n` as long as its fence has the mod revision `target_epoch`; `g` is the last virtual
-    /// revision of this shard's reign.
-    Flipping { target: ShardUid, target_epoch: i64, g: i64 },
+    /// revision of this shard's reign, and `floor` goes into the record of the reign that begins.
+    Flipping { target: ShardUid, target_epoch: i64, g: i64, floor: i64 },
     /// Ruled before, now follows `peer`.
     Standby { peer: ShardUid },
     /// Rules no more, and holds nothing of the route.
@@ -93,6 +93,8 @@ pub struct Body {
     target_epoch: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     g: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    floor: Option<i64>,
 }
 
 impl Stored for Fence {
@@ -100,13 +102,15 @@ impl Stored for Fence {
     type Body = Body;
 
     fn to_body(&self) -> Body {
-        let (peer, target_epoch, g) = match self.state {
-            State::Open { peer } | State::Importing { peer, .. } | State::Sealed { peer, .. } => {
-                (peer, None, None)
-            }
-            State::Flipping { target, target_epoch, g } => (Some(target), Some(target_epoch), Some(g)),
-            State::Standby { peer } => (Some(peer), None, None),
-            State::Retired => (None, None, None),
+        let peer = match self.state {
+            State::Open { peer } | State::Importing { peer, .. } | State::Sealed { peer, .. } => peer,
+            State::Flipping { target, .. } => Some(target),
+            State::Standby { peer } => Some(peer),
+            State::Retired => None,
+        };
+        let (target_epoch, g, floor) = match self.state {
+            State::Flipping { target_epoch, g, floor, .. } => (Some(target_epoch), Some(g), Some(floor)),
+            _ => (None, None, None),
         };
         Body {
             state: self.state.name().to_owned(),
@@ -117,11 +121,12 @@ impl Stored for Fence {
             claim: self.state.claim(),
             target_epoch,
             g,
+            floor,
         }
     }
 
     fn from_body(body: Body) -> Result<Self, ValueError> {
-        let Body { state, n, definition, shard, peer, claim, target_epoch, g } = body;
+        let Body { state, n, definition, shard, peer, claim, target_epoch, g, floor } = body;
         let missing =
             |field: &str| malformed(Self::WHAT, &format!("{field} is missing in the state {state}"));
         let state = match &state[..] {
@@ -132,6 +137,7 @@ impl Stored for Fence {
                 target: peer.ok_or_else(|| missing("peer"))?,
                 target_epoch: target_epoch.ok_or_else(|| missing("target_epoch"))?,
                 g: g.ok_or_else(|| missing("g"))?,
+                floor: floor.unwrap_or(0),
             },
             "standby" => State::Standby { peer: peer.ok_or_else(|| missing("peer"))? },
             "retired" => State::Retired,

@@ -8,6 +8,8 @@ use crate::id::{ClusterId, ShardUid};
 
 /// The protocol between proxies that this version speaks: how fences, sessions and acknowledgements are used.
 pub const PROTOCOL: u32 = 1;
+/// The first protocol whose proxies take part in migrations.
+pub const MIGRATES: u32 = 2;
 
 /// Who a shard is. Created once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +42,11 @@ impl ReignRecord {
     pub fn effective_floor(&self, mod_revision: i64) -> i64 {
         self.floor.min(mod_revision.saturating_sub(1)).max(0)
     }
+
+    /// The same on the route's line, for proxies that lift reigns: a lifted reign begins above its raw revision.
+    pub fn virtual_floor(&self, mod_revision: i64) -> i64 {
+        self.floor.min(self.after.max(mod_revision.saturating_sub(1))).max(0)
+    }
 }
 
 /// What a change of routes writes into the record of a reign that begins with it.
@@ -61,7 +68,9 @@ pub struct Session {
     pub address: String,
     /// When the proxy started, in milliseconds since the epoch; for people.
     pub started: i64,
-    /// By route: the mod revision of the seal that the proxy has acknowledged.
+    /// By route: the mod revision of the fence here that the proxy has acknowledged. Of a seal: it has let go of the route.
+    /// Of a standby's fence: it applies what it commits on the owner under this epoch. Mod revisions never repeat, so one is
+    /// never taken for the other.
     #[serde(default)]
     pub acks: BTreeMap<String, i64>,
     /// The highest revision of each shard that the proxy has seen.

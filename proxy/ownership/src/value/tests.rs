@@ -18,10 +18,11 @@ fn any_state() -> impl Strategy<Value = State> {
         peer().prop_map(|peer| State::Open { peer }),
         (peer(), claim()).prop_map(|(peer, claim)| State::Importing { peer, claim }),
         (peer(), claim()).prop_map(|(peer, claim)| State::Sealed { peer, claim }),
-        (any_shard(), any::<i64>(), any::<i64>()).prop_map(|(target, target_epoch, g)| State::Flipping {
+        (any_shard(), any::<[i64; 3]>()).prop_map(|(target, [target_epoch, g, floor])| State::Flipping {
             target,
             target_epoch,
-            g
+            g,
+            floor
         }),
         any_shard().prop_map(|peer| State::Standby { peer }),
         Just(State::Retired),

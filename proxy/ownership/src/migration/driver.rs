@@ -1,0 +1,186 @@
+//! The driver of a migration: what was read and what became of commands goes in, the next command comes out.
+
+use std::sync::Arc;
+
+use super::{Abort, Checkpoint, Counts, DriverClaim, Event, Options, Reason, Record, View, Want};
+use crate::id::{ProxyId, ShardUid};
+use crate::timeline::Reign;
+use crate::value::State;
+
+mod claimed;
+mod command;
+mod decide;
+mod event;
+mod stream;
+mod switch;
+
+pub use command::{Command, Goal, Lists, Outcome, Purge, Waiting};
+pub use stream::{Bound, Stream};
+
+/// What is known of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Seen {
+    Unread,
+    Unreachable,
+    View(Box<View>),
+}
+
+/// A switch that this driver has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Switch {
+    /// The shard that was sealed.
+    owner: ShardUid,
+    /// The mod revision of its seal.
+    seal: i64,
+    drained: bool,
+    /// Of the owner, once drained.
+    raw: Option<i64>,
+    caught_up: bool,
+    probed: bool,
+    decided: bool,
+}
+
+impl Switch {
+    fn new(owner: ShardUid, seal: i64) -> Self {
+        let (drained, caught_up, probed, decided) = (false, false, false, false);
+        Self { owner, seal, drained, raw: None, caught_up, probed, decided }
+    }
+}
+
+/// The engine. It holds nothing that is not on the shards but what it has read of them, and what it knows of its own
+/// switch: worth nothing once the seal has another mod revision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Driver {
+    me: DriverClaim,
+    route: Arc<str>,
+    source: ShardUid,
+    target: ShardUid,
+    goal: Goal,
+    /// In milliseconds since the epoch; for the record.
+    now: i64,
+    seen: [Seen; 2],
+    /// How often in a row no owner was found.
+    puzzled: u8,
+    /// The migration was seen to exist.
+    claimed: bool,
+    /// The epoch of the standby that this driver's own Txn made. Never read from a shard.
+    held: Option<(ShardUid, i64)>,
+    /// Every proxy follows under this epoch.
+    followed: Option<i64>,
+    proved: Option<i64>,
+    waiting: Vec<(ProxyId, String)>,
+    purged: Option<Purge>,
+    relocated: bool,
+    switch: Option<Switch>,
+    given_up: Option<Abort>,
+    aborted: Option<Abort>,
+    /// To be stored.
+    progress: Option<(Checkpoint, Counts)>,
+    /// To be added to the record's history.
+    notes: Vec<Event>,
+    stop: Option<Reason>,
+}
+
+impl Driver {
+    /// `me` is this proxy. `source` and `target` are as in the record, whoever owns the route by now.
+    pub fn new(me: DriverClaim, route: &str, source: ShardUid, target: ShardUid, goal: Goal) -> Self {
+        Self {
+            me,
+            route: route.into(),
+            source,
+            target,
+            goal,
+            now: 0,
+            seen: [Seen::Unread, Seen::Unread],
+            puzzled: 0,
+            claimed: false,
+            held: None,
+            followed: None,
+            proved: None,
+            waiting: Vec::new(),
+            purged: None,
+            relocated: false,
+            switch: None,
+            given_up: None,
+            aborted: None,
+            progress: None,
+            notes: Vec::new(),
+            stop: None,
+        }
+    }
+
+    /// The goal of a driver that takes over.
+    pub fn resume(record: &Record) -> Goal {
+        match record.want {
+            Want::Follow => Goal::Follow,
+            Want::Complete => Goal::Complete { abandon: false },
+            Want::Cancel => Goal::Cancel { abandon: false },
+        }
+    }
+
+    /// What is due.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it does not iterate: the same command is due until it is answered"
+    )]
+    pub fn next(&mut self) -> Command {
+        if let Some(reason) = &self.stop {
+            return Command::Stop(reason.clone());
+        }
+        match self.decide() {
+            Ok(command) => command,
+            Err(reason) => {
+                self.stop = Some(reason.clone());
+                Command::Stop(reason)
+            }
+        }
+    }
+
+    /// The time, in milliseconds since the epoch. Nothing depends on it but what the record says.
+    pub fn clock(&mut self, now: i64) {
+        self.now = now;
+    }
+
+    /// Something else is wanted from now on.
+    pub fn want(&mut self, goal: Goal) {
+        if goal != self.goal {
+            self.goal = goal;
+            self.given_up = None;
+            self.aborted = None;
+            self.proved = None;
+        }
+    }
+
+    fn slot(&mut self, shard: ShardUid) -> Option<&mut Seen> {
+        match shard {
+            s if s == self.source => self.seen.first_mut(),
+            s if s == self.target => self.seen.last_mut(),
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, shard: ShardUid, seen: Seen) {
+        if let Some(slot) = self.slot(shard) {
+            *slot = seen;
+        }
+    }
+
+    fn view(&self, shard: ShardUid) -> Option<&View> {
+        let seen = if shard == self.source { &self.seen[0] } else { &self.seen[1] };
+        match seen {
+            Seen::View(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// The owner's reign, with the floor that proxies keep to in it.
+    fn reign(&self, owner: ShardUid, n: u64) -> Result<(Reign, i64), Reason> {
+        let found = self.view(owner).and_then(|view| view.reign(n));
+        found.ok_or(Reason::ReignMissing { shard: owner, n })
+    }
+
+    /// The record with its mod revision; `None` if there is none that can be read.
+    fn record(&self) -> Option<(i64, &Record)> {
+        self.view(self.target)?.record()
+    }
+}

@@ -1,0 +1,260 @@
+//! The owner is open and names the other shard.
+
+use super::super::{Abort, Event, Phase, Reason, Record, Standing, Want, rows};
+use super::decide::Pair;
+use super::{Command, Driver, Goal, Outcome, Purge, Waiting};
+use crate::keys;
+use crate::txn::{Txn, Write};
+use crate::value::State;
+
+impl Driver {
+    pub(super) fn linked(&mut self, pair: &Pair) -> Result<Command, Reason> {
+        self.claimed = true;
+        self.account(pair);
+        match self.goal {
+            Goal::Settle => return Ok(Command::Done(Outcome::Settled)),
+            Goal::Switch { to } if to == pair.owner.shard && self.reversible(pair) => {
+                return Ok(Command::Done(Outcome::Switched { owner: to }));
+            }
+            Goal::Complete { abandon } | Goal::Cancel { abandon } => return self.ending(pair, abandon),
+            _ => {}
+        }
+        if !pair.reachable {
+            return Ok(Command::Wait(Waiting::Unreachable(pair.other)));
+        }
+        if self.record().is_some_and(|(_, record)| record.want != Want::Follow && !record.phase.is_over()) {
+            // Two drivers would undo each other's work for ever.
+            return Err(Reason::Ending);
+        }
+        let Some(standby) = pair.standby.as_ref().filter(|standby| self.usable(standby, pair)) else {
+            return self.begin(pair);
+        };
+        if let Some(command) = self.take_over(standby, pair)? {
+            return Ok(command);
+        }
+        let Some((revision, record)) = self.record() else { return self.begin(pair) };
+        let (phase, paused) = (record.phase, record.paused);
+        if let Some(changed) = self.unsaved(record) {
+            return Ok(self.save(revision, changed));
+        }
+        match (phase, &self.goal) {
+            (Phase::Purge, _) => self.purge_first(standby),
+            (Phase::Copy, _) if paused => Ok(Command::Wait(Waiting::Paused)),
+            (Phase::Copy, _) => Ok(Command::Copy),
+            (_, Goal::Switch { to }) if *to == pair.other => self.ready(pair, standby),
+            _ => Ok(Command::Wait(Waiting::Following { aborted: self.aborted.clone() })),
+        }
+    }
+
+    /// What has become of the switch that this driver began.
+    fn account(&mut self, pair: &Pair) {
+        let Some(switch) = self.switch.take() else { return };
+        self.proved = None;
+        let given_up = self.given_up.take();
+        if switch.owner != pair.owner.shard {
+            let g = self.reign(pair.owner.shard, pair.owner.fence.n).map_or(0, |(reign, _)| reign.after);
+            self.notes.push(Event::Switched { at: self.now, to: pair.owner.shard, g });
+            return;
+        }
+        let why = given_up.unwrap_or(if switch.decided { Abort::Killed } else { Abort::Elsewhere });
+        self.notes.push(Event::Aborted { at: self.now, why: why.clone() });
+        self.aborted = Some(why);
+        if matches!(self.goal, Goal::Switch { .. }) {
+            self.goal = Goal::Follow;
+        }
+    }
+
+    /// After a switch the former owner follows, unless it cannot be reached.
+    fn reversible(&self, pair: &Pair) -> bool {
+        !pair.reachable || pair.standby.as_ref().is_some_and(|standby| standby.follows(&pair.owner))
+    }
+
+    /// Whether the standby is this migration's. One that ruled before needs no record.
+    fn usable(&self, standby: &Standing, pair: &Pair) -> bool {
+        let known = match standby.fence.state {
+            State::Importing { .. } => self.record().is_some_and(|(_, record)| {
+                !record.phase.is_over() && record.source == pair.owner.shard && record.target == standby.shard
+            }),
+            _ => true,
+        };
+        known && standby.follows(&pair.owner)
+    }
+
+    /// Row 2, with a new record.
+    fn begin(&mut self, pair: &Pair) -> Result<Command, Reason> {
+        if pair.other != self.target {
+            return Err(Reason::NotOwner { owner: pair.owner.shard });
+        }
+        let mut txn = rows::import(&self.route, &pair.owner, self.target, pair.standby.as_ref())?;
+        let (found, before) = match self.record() {
+            Some((revision, record)) => (revision, Some(record)),
+            None => (0, None),
+        };
+        let options = match (&self.goal, before) {
+            (Goal::Create(options), _) => options.clone(),
+            (_, Some(before)) if !before.phase.is_over() => before.options.clone(),
+            _ => return Err(Reason::NotClaimed),
+        };
+        let (n, history) = (pair.owner.fence.n, before.map(|b| b.history.clone()));
+        let mut record = Record::new(pair.owner.revision, self.source, self.target, n, options, self.now);
+        record.history = history.unwrap_or_default();
+        self.sign(&mut record);
+        let key = keys::migration(&self.route);
+        txn.compares.push((key.clone(), found));
+        txn.puts.push((key, Write::Migration(Box::new(record))));
+        Ok(Command::Write(txn))
+    }
+
+    /// Row 2a, and the driver's name in the record.
+    fn take_over(&mut self, standby: &Standing, pair: &Pair) -> Result<Option<Command>, Reason> {
+        match self.held {
+            Some((shard, epoch)) if shard == standby.shard => {
+                if epoch != standby.revision {
+                    return Err(Reason::Superseded);
+                }
+            }
+            _ => return Ok(Some(Command::Write(rows::raise(&self.route, standby)?))),
+        }
+        let mine = self.record().is_some_and(|(_, r)| r.driver.as_ref() == Some(&self.me));
+        if mine {
+            return Ok(None);
+        }
+        let (revision, mut record) = match self.record() {
+            Some((revision, record)) => (revision, record.clone()),
+            None => {
+                // Somebody deleted it after the switch: only what people read is lost.
+                let (n, options) = (pair.owner.fence.n, super::Options::default());
+                let mut record = Record::new(0, self.source, self.target, n, options, self.now);
+                record.phase = Phase::Follow;
+                (0, record)
+            }
+        };
+        self.sign(&mut record);
+        Ok(Some(self.save(revision, record)))
+    }
+
+    fn sign(&self, record: &mut Record) {
+        record.driver = Some(self.me.clone());
+        record.note(Event::Driver { at: self.now, name: self.me.name.clone() });
+    }
+
+    pub(super) fn save(&self, revision: i64, record: Record) -> Command {
+        Command::Write(Txn::migration(&self.route, self.target, revision, record))
+    }
+
+    /// What the record does not say yet.
+    fn unsaved(&self, record: &Record) -> Option<Record> {
+        let mut new = record.clone();
+        if let Some((checkpoint, counts)) = &self.progress {
+            new.checkpoint = checkpoint.clone();
+            new.counts = counts.clone();
+            if new.phase == Phase::Copy && new.checkpoint.copy.done {
+                new.phase = Phase::Follow;
+                new.timings.copied = Some(self.now);
+            }
+            if new.checkpoint.verify.done && new.timings.verified.is_none() {
+                new.timings.verified = Some(self.now);
+            }
+        }
+        for note in &self.notes {
+            if let (Event::Switched { .. }, None) = (note, new.timings.switched) {
+                new.timings.switched = Some(self.now);
+            }
+            new.note(note.clone());
+        }
+        (new != *record).then_some(new)
+    }
+
+    /// What the standby held before is deleted, and then the epoch moves on: a page that was delayed must not delete what
+    /// was copied.
+    fn purge_first(&mut self, standby: &Standing) -> Result<Command, Reason> {
+        let purge = Purge { shard: standby.shard, epoch: standby.revision };
+        if self.purged != Some(purge) {
+            return Ok(Command::Purge(purge));
+        }
+        let mut txn = rows::raise(&self.route, standby)?;
+        if let Some((revision, record)) = self.record() {
+            let phase = if record.options.no_copy { Phase::Follow } else { Phase::Copy };
+            let record = Record { phase, ..record.clone() };
+            let key = keys::migration(&self.route);
+            txn.compares.push((key.clone(), revision));
+            txn.puts.push((key, Write::Migration(Box::new(record))));
+        }
+        Ok(Command::Write(txn))
+    }
+
+    /// Everything that can be known before clients have to wait, then row 3.
+    fn ready(&mut self, pair: &Pair, standby: &Standing) -> Result<Command, Reason> {
+        let epoch = standby.revision;
+        if let Some(why) = self.given_up.take() {
+            self.aborted = Some(why);
+            self.goal = Goal::Follow;
+            return self.linked(pair);
+        }
+        if self.followed != Some(epoch) {
+            return Ok(Command::ListFollowers { waiting: self.waiting.clone() });
+        }
+        if self.proved != Some(epoch) {
+            return Ok(Command::Prove { standby: standby.shard, epoch });
+        }
+        self.reign(pair.owner.shard, pair.owner.fence.n)?;
+        self.row(rows::seal(&self.route, &pair.owner))
+    }
+
+    /// Rows 8 and 9.
+    fn ending(&mut self, pair: &Pair, abandon: bool) -> Result<Command, Reason> {
+        let cancel = matches!(self.goal, Goal::Cancel { .. });
+        let reigned = pair.owner.shard == self.target;
+        if cancel && reigned {
+            return Err(Reason::TooLate);
+        }
+        let importing =
+            pair.standby.as_ref().is_some_and(|s| matches!(s.fence.state, State::Importing { .. }));
+        if !cancel && !reigned && importing {
+            return Err(Reason::TooEarly);
+        }
+        if !pair.reachable && !abandon {
+            return Ok(Command::Wait(Waiting::Unreachable(pair.other)));
+        }
+        if let Some(command) = self.end_standby(pair)? {
+            return Ok(command);
+        }
+        if !self.relocated {
+            return Ok(Command::Relocate { to: pair.owner.shard });
+        }
+        self.row(rows::unlink(&self.route, &pair.owner))
+    }
+
+    /// What is wanted is stored, the standby retired and purged, the end stored; `None` once that is done, or cannot be.
+    pub(super) fn end_standby(&mut self, pair: &Pair) -> Result<Option<Command>, Reason> {
+        let (want, over) = match self.goal {
+            Goal::Cancel { .. } => (Want::Cancel, Phase::Cancelled),
+            _ => (Want::Complete, Phase::Completed),
+        };
+        let record = self.record().map(|(revision, record)| (revision, record.clone()));
+        if let Some((revision, record)) = &record
+            && !record.phase.is_over()
+            && record.want != want
+        {
+            return Ok(Some(self.save(*revision, Record { want, ..record.clone() })));
+        }
+        if let Some(standby) = &pair.standby {
+            if standby.fence.state != State::Retired {
+                return Ok(Some(Command::Write(rows::retire(&self.route, &pair.owner, standby)?)));
+            }
+            let purge = Purge { shard: standby.shard, epoch: standby.revision };
+            let ended = record.as_ref().is_none_or(|(_, record)| record.phase.is_over());
+            if !ended && self.purged != Some(purge) {
+                return Ok(Some(Command::Purge(purge)));
+            }
+        }
+        if let Some((revision, record)) = record
+            && !record.phase.is_over()
+        {
+            let mut record = Record { phase: over, ..record };
+            record.timings.ended = Some(self.now);
+            return Ok(Some(self.save(revision, record)));
+        }
+        Ok(None)
+    }
+}

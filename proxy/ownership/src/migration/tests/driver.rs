@@ -1,0 +1,269 @@
+//! Drivers over shards in memory: what is written is encoded, and decoded when it is read.
+
+use super::*;
+
+fn me(proxy: u128) -> DriverClaim {
+    DriverClaim { proxy: ProxyId(proxy), name: format!("p{proxy}") }
+}
+
+fn driver(proxy: u128, goal: Goal) -> Driver {
+    Driver::new(me(proxy), ROUTE, A, B, goal)
+}
+
+fn create(no_copy: bool) -> Goal {
+    Goal::Create(Options { no_copy, ..Options::default() })
+}
+
+/// Two shards; the first one owns the route since its reign began at revision 12.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.put(A, keys::fence(ROUTE), fence(A, 1, open(None)).encode().unwrap());
+    let record = ReignRecord { n: 1, shard: A, after: 0, floor: 0 };
+    cluster.put(A, keys::reign(ROUTE, 1), record.encode().unwrap());
+    cluster
+}
+
+fn view(cluster: &Cluster, shard: ShardUid) -> View {
+    let node = &cluster.0[&shard];
+    let mut view = View::empty(node.revision);
+    view.fence = node.kv.get(&keys::fence(ROUTE)).map(|(r, v)| (*r, Fence::decode(v)));
+    view.record = node.kv.get(&keys::migration(ROUTE)).map(|(r, v)| (*r, Record::decode(v)));
+    let reigns = (1..9).rev().find_map(|n| node.kv.get(&keys::reign(ROUTE, n)));
+    view.reign = reigns.map(|(r, v)| (*r, ReignRecord::decode(v)));
+    view
+}
+
+fn list(cluster: &Cluster, shard: ShardUid, sessions: &[(u128, u32, i64)]) -> SessionList {
+    let session = |(id, protocol, ack): &(u128, u32, i64)| {
+        let acks = BTreeMap::from([(ROUTE.to_owned(), *ack)]);
+        let (name, address, revisions) = (format!("p{id}"), String::new(), BTreeMap::new());
+        let session = Session { protocol: *protocol, name, address, started: 0, acks, revisions };
+        (ProxyId(*id), Ok(session))
+    };
+    SessionList { revision: cluster.0[&shard].revision, sessions: sessions.iter().map(session).collect() }
+}
+
+/// Does what the driver asks for until `stop` names a command, or it waits or ends.
+fn run_until(cluster: &mut Cluster, driver: &mut Driver, stop: &dyn Fn(&Command) -> bool) -> Command {
+    for _ in 0..200 {
+        let command = driver.next();
+        if stop(&command) {
+            return command;
+        }
+        match command.clone() {
+            Command::Read(shard) => driver.read(shard, view(cluster, shard)),
+            Command::Write(txn) => {
+                let revision = cluster.txn(&txn);
+                driver.answered(&txn, revision);
+            }
+            Command::Purge(purge) => driver.purged(purge),
+            Command::Copy => {
+                let stream = driver.stream().unwrap();
+                let copy = CopyPoint {
+                    revision: cluster.0[&stream.from].revision,
+                    done: true,
+                    ..CopyPoint::default()
+                };
+                let checkpoint = Checkpoint { reign: stream.reign.n, copy, ..Checkpoint::default() };
+                driver.progress(checkpoint, Counts::default());
+            }
+            Command::ListFollowers { .. } => {
+                driver.listed(&Lists { owner: list(cluster, A, &[]), standby: list(cluster, B, &[]) });
+            }
+            Command::Prove { epoch, .. } => driver.proved(epoch),
+            Command::ListSessions { shard, seal, .. } => driver.drained(seal, &list(cluster, shard, &[])),
+            Command::ReadRevision { shard, seal } => driver.revision(seal, cluster.0[&shard].revision),
+            Command::CatchUp { seal, raw } => driver.caught_up(seal, raw),
+            Command::Probe { standby, seal, epoch } => {
+                driver.probed(standby, seal, epoch, true, view(cluster, standby));
+            }
+            Command::Relocate { .. } => driver.relocated(),
+            Command::Wait(_) | Command::Done(_) | Command::Stop(_) => return command,
+        }
+    }
+    panic!("it does not come to an end: {:?}", driver.next())
+}
+
+fn run(cluster: &mut Cluster, driver: &mut Driver) -> Command {
+    run_until(cluster, driver, &|_| false)
+}
+
+fn record(cluster: &Cluster) -> Record {
+    Record::decode(&cluster.0[&B].kv[&keys::migration(ROUTE)].1).unwrap()
+}
+
+const FOLLOWING: Command = Command::Wait(Waiting::Following { aborted: None });
+
+#[test]
+fn there_and_back_and_the_end() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    assert_eq!(run(&mut cluster, &mut driver), FOLLOWING);
+    assert_eq!((cluster.state(A, ROUTE), cluster.state(B, ROUTE)), ("open", "importing"));
+    assert_eq!((record(&cluster).phase, record(&cluster).driver), (Phase::Follow, Some(me(1))));
+
+    driver.want(Goal::Switch { to: B });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Switched { owner: B }));
+    assert_eq!((cluster.state(A, ROUTE), cluster.state(B, ROUTE)), ("standby", "open"));
+    let reign = cluster.reign(B, ROUTE, 2);
+    assert!(reign.after > 12 && reign.floor == 0, "{reign:?}");
+
+    driver.want(Goal::Switch { to: A });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Switched { owner: A }));
+    assert_eq!((cluster.state(A, ROUTE), cluster.state(B, ROUTE)), ("open", "standby"));
+    assert!(cluster.reign(A, ROUTE, 3).after > reign.after);
+
+    driver.want(Goal::Complete { abandon: false });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Completed));
+    assert_eq!(cluster.fence(A, ROUTE).unwrap().state, open(None));
+    assert_eq!((cluster.state(B, ROUTE), record(&cluster).phase), ("retired", Phase::Completed));
+}
+
+#[test]
+fn what_is_dropped_is_below_the_floor() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(true));
+    run(&mut cluster, &mut driver);
+    assert_eq!(driver.stream(), None, "nothing is copied");
+    driver.want(Goal::Switch { to: B });
+    run(&mut cluster, &mut driver);
+    let reign = cluster.reign(B, ROUTE, 2);
+    assert_eq!(reign.floor, reign.after);
+}
+
+#[test]
+fn every_new_driver_raises_and_the_old_one_steps_down() {
+    let mut cluster = cluster();
+    let mut first = driver(1, create(false));
+    run(&mut cluster, &mut first);
+    let epoch = first.stream().unwrap().epoch;
+    let mut second = driver(2, Driver::resume(&record(&cluster)));
+    assert_eq!(run(&mut cluster, &mut second), FOLLOWING);
+    assert!(second.stream().unwrap().epoch > epoch);
+    assert_eq!(record(&cluster).driver, Some(me(2)));
+    first.refused();
+    assert_eq!(run(&mut cluster, &mut first), Command::Stop(Reason::Superseded));
+    assert_eq!(first.stream(), None);
+}
+
+#[test]
+fn a_seal_is_never_taken_over() {
+    let mut cluster = cluster();
+    let mut first = driver(1, create(false));
+    run(&mut cluster, &mut first);
+    first.want(Goal::Switch { to: B });
+    let decides = |c: &Command| matches!(c, Command::Probe { .. });
+    run_until(&mut cluster, &mut first, &decides);
+    assert_eq!(cluster.state(A, ROUTE), "sealed");
+    let mut other = driver(2, Goal::Settle);
+    assert_eq!(run(&mut cluster, &mut other), Command::Done(Outcome::Settled));
+    assert_eq!(cluster.state(A, ROUTE), "open");
+    let aborted = Command::Wait(Waiting::Following { aborted: Some(Abort::Elsewhere) });
+    assert_eq!(run(&mut cluster, &mut first), aborted);
+    assert!(matches!(record(&cluster).history.last(), Some(Event::Aborted { why: Abort::Elsewhere, .. })));
+}
+
+#[test]
+fn a_switch_that_takes_too_long_is_aborted_before_the_decision_only() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    let why = Abort::MaxPause("500 ms".into());
+    driver.want(Goal::Switch { to: B });
+    run_until(&mut cluster, &mut driver, &|c| matches!(c, Command::CatchUp { .. }));
+    assert_eq!(driver.stream().unwrap().bound, Bound::At(cluster.0[&A].revision));
+    driver.give_up(why.clone());
+    let aborted = Command::Wait(Waiting::Following { aborted: Some(why.clone()) });
+    assert_eq!(run(&mut cluster, &mut driver), aborted);
+    assert_eq!(driver.stream().unwrap().bound, Bound::None);
+
+    driver.want(Goal::Switch { to: B });
+    let flips = |c: &Command| matches!(c, Command::Write(txn) if txn.shard == B && txn.puts.len() == 2);
+    run_until(&mut cluster, &mut driver, &flips);
+    assert_eq!(cluster.state(A, ROUTE), "flipping");
+    driver.give_up(why);
+    assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Switched { owner: B }));
+}
+
+#[test]
+fn a_proxy_that_cannot_follow_keeps_the_switch_from_beginning() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    driver.want(Goal::Switch { to: B });
+    let lists = |c: &Command| matches!(c, Command::ListFollowers { .. });
+    run_until(&mut cluster, &mut driver, &lists);
+    let epoch = driver.stream().unwrap().epoch;
+    let owner = list(&cluster, A, &[(1, MIGRATES, 0), (2, MIGRATES, 0)]);
+    for standby in [
+        vec![(1, MIGRATES, epoch)],
+        vec![(1, MIGRATES, epoch), (2, MIGRATES, epoch - 1)],
+        vec![(1, MIGRATES, epoch), (2, PROTOCOL, epoch)],
+    ] {
+        let standby = list(&cluster, B, &standby);
+        driver.listed(&Lists { owner: owner.clone(), standby });
+        let waiting = vec![(ProxyId(2), "p2".to_owned())];
+        assert_eq!(driver.next(), Command::ListFollowers { waiting });
+    }
+    let standby = list(&cluster, B, &[(1, MIGRATES, epoch), (2, MIGRATES, epoch)]);
+    driver.listed(&Lists { owner, standby });
+    assert!(matches!(driver.next(), Command::Prove { .. }));
+}
+
+#[test]
+fn cancel_and_complete_know_their_time() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(false)));
+    let complete = Goal::Complete { abandon: false };
+    assert_eq!(run(&mut cluster, &mut driver(2, complete)), Command::Stop(Reason::TooEarly));
+    run(&mut cluster, &mut driver(1, Goal::Switch { to: B }));
+    assert_eq!(cluster.state(B, ROUTE), "open");
+    let cancel = Goal::Cancel { abandon: false };
+    assert_eq!(run(&mut cluster, &mut driver(2, cancel.clone())), Command::Stop(Reason::TooLate));
+    run(&mut cluster, &mut driver(1, Goal::Switch { to: A }));
+    assert_eq!(run(&mut cluster, &mut driver(2, cancel)), Command::Done(Outcome::Cancelled));
+    assert_eq!(record(&cluster).phase, Phase::Cancelled);
+    assert_eq!(run(&mut cluster, &mut driver(3, Goal::Follow)), Command::Stop(Reason::NotClaimed));
+    assert_eq!(run(&mut cluster, &mut driver(3, create(false))), FOLLOWING, "once more");
+}
+
+#[test]
+fn without_the_record_of_its_reign_nothing_is_sealed() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(true));
+    run(&mut cluster, &mut driver);
+    cluster.node(A).kv.remove(&keys::reign(ROUTE, 1));
+    driver.look_again();
+    driver.want(Goal::Switch { to: B });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Stop(Reason::ReignMissing { shard: A, n: 1 }));
+    assert_eq!(cluster.state(A, ROUTE), "open");
+}
+
+#[test]
+fn a_target_that_is_lost_for_good_is_abandoned() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(false)));
+    let away = |driver: &mut Driver, cluster: &mut Cluster| loop {
+        match driver.next() {
+            Command::Read(B) => driver.unreachable(B),
+            Command::Read(shard) => driver.read(shard, view(cluster, shard)),
+            Command::Write(txn) => {
+                let revision = cluster.txn(&txn);
+                driver.answered(&txn, revision);
+            }
+            Command::Relocate { .. } => driver.relocated(),
+            end => return end,
+        }
+    };
+    let mut cancel = driver(2, Goal::Cancel { abandon: false });
+    assert_eq!(away(&mut cancel, &mut cluster), Command::Wait(Waiting::Unreachable(B)));
+    cancel.want(Goal::Cancel { abandon: true });
+    assert_eq!(away(&mut cancel, &mut cluster), Command::Done(Outcome::Cancelled));
+    assert_eq!(cluster.fence(A, ROUTE).unwrap().state, open(None));
+    // It comes back: what is left there is cleaned up by the same command.
+    assert_eq!(
+        run(&mut cluster, &mut driver(3, Goal::Cancel { abandon: false })),
+        Command::Done(Outcome::Cancelled)
+    );
+    assert_eq!(cluster.state(B, ROUTE), "retired");
+}
