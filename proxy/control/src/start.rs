@@ -108,6 +108,7 @@ fn view(route: &Route, fences: bool) -> RouteView {
         answer,
         generation: route.engine.generation(),
         floor: 0,
+        line: None,
         fence_key: Bytes::from(keys::fence(&route.name)),
         unfenced: !fences,
     }

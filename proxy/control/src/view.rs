@@ -1,7 +1,11 @@
 //! What the data path sees of a route.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use etcd_prism_ownership::{Answer, Permit, Reason};
+
+use crate::line::RouteLine;
 
 /// A route at one moment. Immutable; replaced whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct RouteView {
     /// The last revision that was another shard's to show; 0 if there is none. What lies at or below it is answered as
     /// compacted.
     pub floor: i64,
+    /// How revisions are translated; `None`: they are the shard's own, and bytes pass through.
+    pub line: Option<Arc<RouteLine>>,
     /// Writes carry no fence and reads need no session: fences are switched off, or the shard's user has no rights on the
     /// reserved keys.
     pub unfenced: bool,

@@ -29,6 +29,8 @@ const LEASE: &[u8] = b"\xffprism/lease/";
 const LEASE_END: &[u8] = b"\xffprism/lease0";
 const MIGRATION: &[u8] = b"\xffprism/migration/";
 const MIGRATION_END: &[u8] = b"\xffprism/migration0";
+const PROGRESS: &[u8] = b"\xffprism/progress/";
+const PROVENANCE: &[u8] = b"\xffprism/prov/";
 
 /// Every key of the proxy.
 pub const ALL: KeyRange<'static> = KeyRange { key: PREFIX, range_end: PREFIX_END };
@@ -74,6 +76,17 @@ pub fn lease(id: i64) -> Vec<u8> {
 /// The record of a route's migration to this shard.
 pub fn migration(route: &str) -> Vec<u8> {
     [MIGRATION, route.as_bytes()].concat()
+}
+
+/// How far a route's standby on this shard is.
+pub fn progress(route: &str) -> Vec<u8> {
+    [PROGRESS, route.as_bytes()].concat()
+}
+
+/// What clients know of a key that was copied here: see [`crate::value::ProvenanceRecord`]. Below
+/// `\xffprism/prov/<route>/` in the order of the keys.
+pub fn provenance(route: &str, key: &[u8]) -> Vec<u8> {
+    [PROVENANCE, route.as_bytes(), b"/", key].concat()
 }
 
 /// A key of the proxy, taken apart.

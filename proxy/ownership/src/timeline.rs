@@ -1,10 +1,12 @@
 //! A route's virtual line: its reigns, and the way between virtual and raw revisions.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::ShardUid;
 use crate::value::ReignRecord;
 
 /// A span of a route's line that one shard serves: `virtual = raw + offset`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reign {
     pub n: u64,
     pub shard: ShardUid,

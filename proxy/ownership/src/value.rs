@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 mod fence;
+mod provenance;
 mod record;
 mod table;
 
 pub use fence::{Claim, Fence, State};
+pub use provenance::ProvenanceRecord;
 pub use record::{Begin, Identity, MIGRATES, PROTOCOL, ReignRecord, Sample, Samples, SeenAt, Session};
 pub use table::{Pending, Table, TableError, TableRoute, TableShard};
 

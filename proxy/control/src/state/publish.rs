@@ -61,7 +61,7 @@ impl State {
             log(&route.name, &old.answer, &answer, unfenced);
             hub.set_view(
                 i,
-                RouteView { answer, generation, floor, unfenced, fence_key: old.fence_key.clone() },
+                RouteView { answer, generation, floor, line: None, unfenced, fence_key: old.fence_key.clone() },
             );
             changed = true;
         }

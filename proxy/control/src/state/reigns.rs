@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn record(floor: i64) -> Record {
-        Ok(ReignRecord { n: 1, shard: ShardUid(1), after: floor, floor })
+        Ok(ReignRecord { n: 1, shard: ShardUid(1), after: floor, floor, earlier: Vec::new() })
     }
 
     #[test]

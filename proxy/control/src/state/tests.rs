@@ -40,6 +40,7 @@ fn rig() -> Rig {
         answer: pods.engine.answer().clone(),
         generation: pods.engine.generation(),
         floor: 0,
+        line: None,
         fence_key: Bytes::new(),
         unfenced: false,
     };
@@ -83,7 +84,7 @@ impl Rig {
     }
 
     fn record(&mut self, shard: ShardId, n: u64, mod_revision: i64, floor: i64) {
-        let record = ReignRecord { n, shard: uid(shard), after: floor, floor };
+        let record = ReignRecord { n, shard: uid(shard), after: floor, floor, earlier: Vec::new() };
         self.state.shard_mut(shard).reigns.event("pods", n, mod_revision, Some(&Ok(record)));
     }
 

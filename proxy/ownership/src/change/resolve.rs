@@ -48,11 +48,11 @@ impl Driver {
 fn forward(route: &str, epoch: i64, fence: &Fence, table: &Table) -> Txn {
     let here = table.route(route).filter(|r| r.shard == fence.shard);
     let open = |n, definition| Fence { n, definition, shard: fence.shard, state: State::Open { peer: None } };
-    let begin = table.begins.get(route).copied();
+    let begin = table.begins.get(route);
     match (here, &fence.state, begin) {
         (Some(here), State::Importing { .. }, _) | (Some(here), _, Some(_)) => {
             let fence = open(fence.n.saturating_add(1), here.definition);
-            Txn::opening(route, epoch, fence, begin.unwrap_or_default())
+            Txn::opening(route, epoch, fence, begin.cloned().unwrap_or_default())
         }
         (Some(here), _, None) => Txn::fence(route, epoch, open(fence.n, here.definition)),
         (None, ..) => Txn::fence(route, epoch, Fence { state: State::Retired, ..fence.clone() }),

@@ -179,6 +179,12 @@ impl Driver {
         found.ok_or(Reason::ReignMissing { shard: owner, n })
     }
 
+    /// The line up to the owner's reign.
+    fn line(&self, owner: ShardUid, n: u64) -> Result<Vec<Reign>, Reason> {
+        let found = self.view(owner).and_then(|view| view.line(n));
+        found.ok_or(Reason::ReignMissing { shard: owner, n })
+    }
+
     /// The record with its mod revision; `None` if there is none that can be read.
     fn record(&self) -> Option<(i64, &Record)> {
         self.view(self.target)?.record()

@@ -4,6 +4,7 @@
 //! a fact that stays true (a reign has begun; an epoch has passed), or a later row checks it.
 
 use crate::id::ShardUid;
+use crate::timeline::Reign;
 use crate::txn::Txn;
 use crate::value::{Begin, Fence, State};
 
@@ -122,15 +123,21 @@ pub fn decide(route: &str, owner: &Standing, target_epoch: i64, g: i64, floor: i
     }
 }
 
-/// Row 5, the commit point: all of it comes from the stored `flipping`.
+/// Row 5, the commit point: all of it comes from the stored `flipping`, and from what never changes: `earlier` is the line
+/// that ends with the owner's reign.
 ///
 /// # Errors
 /// The owner is not flipping to this shard, or the epoch has passed.
-pub fn flip(route: &str, owner: &Standing, target: &Standing) -> Result<Txn, NotNow> {
+pub fn flip(
+    route: &str,
+    owner: &Standing,
+    target: &Standing,
+    earlier: Vec<Reign>,
+) -> Result<Txn, NotNow> {
     let (g, floor) = granted("flip", owner, target)?;
     let state = State::Open { peer: Some(owner.shard) };
     let fence = Fence { n: owner.fence.n, definition: owner.fence.definition, shard: target.shard, state };
-    Ok(Txn::opening(route, target.revision, fence, Begin { after: g, floor }))
+    Ok(Txn::opening(route, target.revision, fence, Begin { after: g, floor, earlier }))
 }
 
 /// Row 5a: the flip that is stored can no longer happen.

@@ -80,7 +80,7 @@ fn a_records_history_is_bounded() {
 
 #[test]
 fn a_floor_on_the_line_lies_below_a_lifted_reign() {
-    let record = |after, floor| ReignRecord { n: 2, shard: B, after, floor };
+    let record = |after, floor| ReignRecord { n: 2, shard: B, after, floor, earlier: Vec::new() };
     // raw 40 is shown as 101: whoever stopped at 60 must list again.
     assert_eq!(record(100, 60).virtual_floor(40), 60);
     assert_eq!(record(100, 500).virtual_floor(40), 100);

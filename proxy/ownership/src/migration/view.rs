@@ -69,8 +69,16 @@ impl View {
     pub(super) fn reign(&self, n: u64) -> Option<(Reign, i64)> {
         match &self.reign {
             Some((revision, Ok(record))) if record.n == n => {
-                Some((Reign::new(record, *revision), record.virtual_floor(*revision)))
+                Some((record.on_line(*revision), record.virtual_floor(*revision)))
             }
+            _ => None,
+        }
+    }
+
+    /// The line up to the reign `n` of this shard.
+    pub(super) fn line(&self, n: u64) -> Option<Vec<Reign>> {
+        match &self.reign {
+            Some((revision, Ok(record))) if record.n == n => Some(record.line(*revision)),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ fn reign(n: u64, shard: u128, after: i64, raw_start: i64) -> Reign {
 
 #[test]
 fn one_reign_from_the_beginning_is_the_identity() {
-    let record = ReignRecord { n: 1, shard: ShardUid(1), after: 0, floor: 0 };
+    let record = ReignRecord { n: 1, shard: ShardUid(1), after: 0, floor: 0, earlier: Vec::new() };
     let timeline = Timeline::new(vec![Reign::new(&record, 500)]).unwrap();
     assert!(timeline.is_identity());
     assert_eq!(timeline.up(ShardUid(1), 3), Ok(3));
@@ -71,7 +71,7 @@ fn play(history: &[(u128, i64, [i64; 3])]) -> (Timeline, Vec<(ShardUid, i64, i64
         raw.iter_mut().zip(drift).for_each(|(raw, drift)| *raw += drift);
         let at = &mut raw[*shard as usize];
         *at += 1;
-        let record = ReignRecord { n: n as u64 + 1, shard: ShardUid(*shard), after: line, floor: line };
+        let record = ReignRecord { n: n as u64 + 1, shard: ShardUid(*shard), after: line, floor: line, earlier: Vec::new() };
         let reign = Reign::new(&record, *at);
         for step in 0..=*writes {
             line = *at + reign.offset();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, ShardUid};
+use crate::timeline::Reign;
 
 /// The protocol between proxies that this version speaks: how fences, sessions and acknowledgements are used.
 pub const PROTOCOL: u32 = 1;
@@ -33,10 +34,33 @@ pub struct ReignRecord {
     /// The last revision that another shard may have shown of any of the route's keys; 0 if none has. What lies at or
     /// below it is answered as compacted: this shard's history lacks what happened there.
     pub floor: i64,
+    /// The reigns before this one that belong to its line, oldest first: whoever reads this record needs no other to know the
+    /// whole line. None where the line begins, or is that of the shard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Reign>,
 }
 super::stored!(ReignRecord, "reign record");
 
 impl ReignRecord {
+    /// The line that ends with this reign, oldest reign first; `mod_revision` is the record's own. Where nothing came before,
+    /// revisions are the shard's own, whatever `after` says.
+    pub fn line(&self, mod_revision: i64) -> Vec<Reign> {
+        if self.earlier.is_empty() {
+            return vec![Reign { n: self.n, shard: self.shard, after: 0, raw_start: 1 }];
+        }
+        let mut line = self.earlier.clone();
+        line.push(Reign::new(self, mod_revision));
+        line
+    }
+
+    /// This reign on its [`line`](Self::line).
+    pub fn on_line(&self, mod_revision: i64) -> Reign {
+        match &self.earlier[..] {
+            [] => Reign { n: self.n, shard: self.shard, after: 0, raw_start: 1 },
+            _ => Reign::new(self, mod_revision),
+        }
+    }
+
     /// The floor that proxies keep to; `mod_revision` is the record's own. Never at or above the reign's own revisions: where
     /// the operator let revisions fall, a list would be followed by a watch that is compacted at once, for ever.
     pub fn effective_floor(&self, mod_revision: i64) -> i64 {
@@ -50,12 +74,15 @@ impl ReignRecord {
 }
 
 /// What a change of routes writes into the record of a reign that begins with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Begin {
     /// See [`ReignRecord::after`].
     pub after: i64,
     /// See [`ReignRecord::floor`].
     pub floor: i64,
+    /// See [`ReignRecord::earlier`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Reign>,
 }
 
 /// A proxy's presence at a shard. Leased; put again on each acknowledgement.

@@ -79,7 +79,7 @@ fn records_come_back() {
     }
     let (a, b) = (ShardUid(1), ShardUid(u128::MAX));
     check(Identity { id: a, cluster_id: ClusterId(9), name: "pods".into() });
-    check(ReignRecord { n: 2, shard: a, after: 7, floor: 5 });
+    check(ReignRecord { n: 2, shard: a, after: 7, floor: 5, earlier: Vec::new() });
     check(Session {
         protocol: PROTOCOL,
         name: "p".into(),
@@ -104,7 +104,7 @@ fn table() -> Table {
 
 #[test]
 fn a_floor_stays_below_its_own_reign() {
-    let record = |floor| ReignRecord { n: 2, shard: ShardUid(1), after: floor, floor };
+    let record = |floor| ReignRecord { n: 2, shard: ShardUid(1), after: floor, floor, earlier: Vec::new() };
     assert_eq!(record(0).effective_floor(5), 0);
     assert_eq!(record(900).effective_floor(1_000), 900);
     // Revisions fell: what was listed at 100 can be watched from 101 on.

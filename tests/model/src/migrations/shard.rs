@@ -54,7 +54,7 @@ impl Shard {
         self.revision += 1;
         let fence = Fence { n: 1, definition: DEFINITION, shard: self.id, state: State::Open { peer: None } };
         self.fence = Some((self.revision, fence));
-        let record = ReignRecord { n: 1, shard: self.id, after: 0, floor: 0 };
+        let record = ReignRecord { n: 1, shard: self.id, after: 0, floor: 0, earlier: Vec::new() };
         self.reigns.insert(1, (self.revision, record));
         self
     }

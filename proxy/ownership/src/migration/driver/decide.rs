@@ -70,7 +70,7 @@ impl Driver {
             } else if matches!(self.goal, Goal::Cancel { .. }) {
                 rows::kill(&self.route, &owner, &found)?
             } else {
-                rows::flip(&self.route, &owner, &found)?
+                rows::flip(&self.route, &owner, &found, self.line(at, owner.fence.n.saturating_sub(1))?)?
             };
             return Ok(Some(Command::Write(txn)));
         }

@@ -18,7 +18,7 @@ fn create(no_copy: bool) -> Goal {
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.put(A, keys::fence(ROUTE), fence(A, 1, open(None)).encode().unwrap());
-    let record = ReignRecord { n: 1, shard: A, after: 0, floor: 0 };
+    let record = ReignRecord { n: 1, shard: A, after: 0, floor: 0, earlier: Vec::new() };
     cluster.put(A, keys::reign(ROUTE, 1), record.encode().unwrap());
     cluster
 }

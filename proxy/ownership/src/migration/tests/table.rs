@@ -54,10 +54,10 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
     let txn = rows::flip(ROUTE, &owner, &standing(B, 9, 3, importing(A))).unwrap();
     assert_eq!(txn.compares, [(keys::fence(ROUTE), 9), (keys::reign(ROUTE, 4), 0)]);
     assert_eq!(made(&txn), (9, &fence(B, 4, open(Some(A)))));
-    let begin = Begin { after: 100, floor: 3 };
+    let begin = Begin { after: 100, floor: 3, earlier: Vec::new() };
     assert_eq!(
         txn.puts[1].1,
-        Write::Reign(ReignRecord { n: 4, shard: B, after: begin.after, floor: begin.floor })
+        Write::Reign(ReignRecord { n: 4, shard: B, after: begin.after, floor: begin.floor, earlier: Vec::new() })
     );
     let other = ShardUid(3);
     for (shard, epoch) in [(B, 8), (B, 10), (other, 9)] {
