@@ -7,10 +7,12 @@ use etcd_prism_ownership::id::{ProxyId, ShardUid};
 use etcd_prism_ownership::identity::{IdentityProblem, Live};
 use etcd_prism_ownership::route::Observation;
 use etcd_prism_ownership::value::{Identity, Table, ValueError};
-use etcd_prism_ownership::{Answer, Reason, RouteEngine, Session};
+use etcd_prism_ownership::{Answer, Reason, Reign, RouteEngine, Session, Timeline};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::UpstreamError;
 use etcd_prism_wire::Code;
+
+use crate::line::RouteLine;
 
 pub(crate) use reigns::Reigns;
 
@@ -43,6 +45,13 @@ pub(crate) struct Fall {
     pub(crate) found: i64,
     /// Every other shard has the record of it.
     pub(crate) recorded: bool,
+}
+
+/// What the record of a route's present reign says.
+#[derive(Debug, Default)]
+pub(crate) struct OfReign {
+    pub(crate) floor: i64,
+    pub(crate) line: Option<RouteLine>,
 }
 
 /// One shard, as last read.
@@ -152,16 +161,22 @@ impl State {
         self.strangers.insert(name.to_owned(), engine);
     }
 
-    /// The floor of a served route, from the record of its reign; or what is answered for want of it.
-    pub(crate) fn floor(&self, route: &Route) -> Result<i64, Answer> {
-        let Some(permit) = route.engine.permit() else { return Ok(0) };
+    /// What the record of a served route's reign says; or what is answered for want of it.
+    pub(crate) fn reign(&self, route: &Route) -> Result<OfReign, Answer> {
+        let Some(permit) = route.engine.permit() else { return Ok(OfReign::default()) };
         let (facts, n) = (self.shard(permit.shard), permit.n);
         let shard = || facts.name.clone();
-        match facts.reigns.floor(&route.name, n) {
-            Some(Ok(floor)) => Ok(*floor),
-            Some(Err(error)) => {
-                Err(Answer::Refuse(Reason::Unreadable { shard: shard(), error: error.clone() }))
+        let unreadable = |error| Answer::Refuse(Reason::Unreadable { shard: shard(), error });
+        match facts.reigns.get(&route.name, n) {
+            Some((written, Ok(record))) if record.earlier.is_empty() => {
+                Ok(OfReign { floor: record.effective_floor(written), line: None })
             }
+            Some((written, Ok(record))) => {
+                let floor = record.virtual_floor(written);
+                let line = self.line(record.line(written), permit.shard, floor).map_err(unreadable)?;
+                Ok(OfReign { floor: line.floor(), line: Some(line) })
+            }
+            Some((_, Err(error))) => Err(unreadable(error.clone())),
             // It is written in one Txn with the fence that opens the reign, so it would have been there.
             None if facts.reigns.read_at() >= permit.epoch => {
                 Err(Answer::Refuse(Reason::ReignMissing { shard: shard(), n }))
@@ -173,7 +188,24 @@ impl State {
     /// A route is to be served there, but the record of its reign has not been read yet.
     pub(crate) fn lacks_reign(&self, shard: ShardId) -> bool {
         let here = self.routes.iter().filter(|r| r.engine.permit().is_some_and(|p| p.shard == shard));
-        here.map(|route| self.floor(route)).any(|floor| matches!(floor, Err(Answer::Wait(_))))
+        here.map(|route| self.reign(route)).any(|reign| matches!(reign, Err(Answer::Wait(_))))
+    }
+
+    /// `shard` serves the last of them.
+    fn line(&self, reigns: Vec<Reign>, shard: ShardId, floor: i64) -> Result<RouteLine, ValueError> {
+        let shard_of = |reign: &Reign| {
+            ids(self.shards.len()).find(|shard| {
+                let facts = self.shard(*shard);
+                facts.identified && facts.live.is_some_and(|live| live.id == Some(reign.shard))
+            })
+        };
+        let mut shards: Vec<_> = reigns.iter().map(shard_of).collect();
+        if let Some(last) = shards.last_mut() {
+            *last = Some(shard);
+        }
+        let timeline = Timeline::new(reigns)
+            .map_err(|e| ValueError::Malformed { what: "reign record", error: e.to_string() })?;
+        Ok(RouteLine::new(timeline, shards, floor))
     }
 
     /// The routes that no shard has a fence of, every shard having been read.

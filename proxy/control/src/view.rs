@@ -18,7 +18,7 @@ pub struct RouteView {
     /// The last revision that was another shard's to show; 0 if there is none. What lies at or below it is answered as
     /// compacted.
     pub floor: i64,
-    /// How revisions are translated; `None`: they are the shard's own, and bytes pass through.
+    /// How revisions are translated while the route is served; `None`: they are the shard's own, and bytes pass through.
     pub line: Option<Arc<RouteLine>>,
     /// Writes carry no fence and reads need no session: fences are switched off, or the shard's user has no rights on the
     /// reserved keys.

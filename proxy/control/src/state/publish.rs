@@ -7,7 +7,7 @@ use etcd_prism_ownership::session::Step;
 use etcd_prism_ownership::{Answer, Permit, Reason};
 use etcd_prism_routing::ShardId;
 
-use super::{Route, Shard, State, ids};
+use super::{OfReign, Route, Shard, State, ids};
 use crate::hub::Hub;
 use crate::task::Signals;
 use crate::view::RouteView;
@@ -48,39 +48,41 @@ impl State {
                 route.obstructed = false;
                 route.engine.set_table(None);
             }
-            let (answer, floor) = self.shown(&self.routes[i], unfenced);
+            let (answer, OfReign { floor, line }) = self.shown(&self.routes[i], unfenced);
             let route = &mut self.routes[i];
             let old = hub.routes[i].view.load_full();
+            let same_line = old.line.as_deref() == line.as_ref();
             if old.generation == route.engine.generation() + route.switched {
-                if (&old.answer, old.floor, old.unfenced) == (&answer, floor, unfenced) {
+                if same_line && (&old.answer, old.floor, old.unfenced) == (&answer, floor, unfenced) {
                     continue;
                 }
                 route.switched += 1;
             }
+            let line = if same_line { old.line.clone() } else { line.map(Arc::new) };
             let generation = route.engine.generation() + route.switched;
             log(&route.name, &old.answer, &answer, unfenced);
             hub.set_view(
                 i,
-                RouteView { answer, generation, floor, line: None, unfenced, fence_key: old.fence_key.clone() },
+                RouteView { answer, generation, floor, line, unfenced, fence_key: old.fence_key.clone() },
             );
             changed = true;
         }
         changed
     }
 
-    /// What is answered for a route, and its floor.
-    fn shown(&self, route: &Route, unfenced: bool) -> (Answer, i64) {
+    /// What is answered for a route, and what its reign's record says.
+    fn shown(&self, route: &Route, unfenced: bool) -> (Answer, OfReign) {
         if unfenced {
             let answer = match self.contradiction(route) {
                 None => Answer::Permit(Permit { shard: route.configured, epoch: 0, n: 0 }),
                 Some(reason) => Answer::Refuse(reason),
             };
-            return (answer, 0);
+            return (answer, OfReign::default());
         }
-        match self.floor(route) {
-            Ok(floor) => (route.engine.answer().clone(), floor),
+        match self.reign(route) {
+            Ok(reign) => (route.engine.answer().clone(), reign),
             // Nothing of before stays in view: it may be another shard's, or an epoch that a seal has ended.
-            Err(instead) => (instead, 0),
+            Err(instead) => (instead, OfReign::default()),
         }
     }
 
@@ -137,8 +139,12 @@ impl State {
             let own = self.routes.iter().map(|route| &route.engine);
             let strangers = self.strangers.values().filter(|_| !unfenced);
             let seals: Vec<_> = own.chain(strangers).filter_map(|engine| engine.seal(shard)).collect();
+            let followed: Vec<_> =
+                self.routes.iter().filter_map(|route| route.engine.following(shard)).collect();
             let session = &mut self.shard_mut(shard).session;
             seals.iter().for_each(|seal| session.acknowledge(seal));
+            // Whoever has a session at a standby reaches it, and could serve from there.
+            followed.iter().for_each(|following| session.follow(following));
         }
     }
 

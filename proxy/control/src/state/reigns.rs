@@ -18,14 +18,15 @@ pub(crate) struct Reigns {
 struct Seen {
     /// When the record was written or, where there is none, when it was known to be gone.
     revision: i64,
-    /// The floor as proxies keep to it; `None`: somebody deleted the record.
-    floor: Option<Result<i64, ValueError>>,
+    /// `None`: somebody deleted it.
+    record: Option<Record>,
 }
 
 impl Reigns {
-    /// The floor of a reign; `None` if there is no record of it, or none has been seen.
-    pub(crate) fn floor(&self, route: &str, n: u64) -> Option<&Result<i64, ValueError>> {
-        self.seen.get(&(route.to_owned(), n))?.floor.as_ref()
+    /// The record of a reign with its own mod revision; `None` if there is none, or none has been seen.
+    pub(crate) fn get(&self, route: &str, n: u64) -> Option<(i64, &Record)> {
+        let seen = self.seen.get(&(route.to_owned(), n))?;
+        Some((seen.revision, seen.record.as_ref()?))
     }
 
     /// The latest revision at which all records were read; 0 before the first time.
@@ -40,7 +41,7 @@ impl Reigns {
         }
         for (reign, seen) in &mut self.seen {
             if seen.revision <= revision && !records.contains_key(reign) {
-                *seen = Seen { revision, floor: None };
+                *seen = Seen { revision, record: None };
             }
         }
         self.read_at = self.read_at.max(revision);
@@ -52,11 +53,7 @@ impl Reigns {
         if self.seen.get(&reign).is_some_and(|seen| seen.revision >= revision) {
             return;
         }
-        let floor = record.map(|record| match record {
-            Ok(record) => Ok(record.effective_floor(revision)),
-            Err(error) => Err(error.clone()),
-        });
-        self.seen.insert(reign, Seen { revision, floor });
+        self.seen.insert(reign, Seen { revision, record: record.cloned() });
     }
 }
 
@@ -66,6 +63,10 @@ mod tests {
 
     use super::*;
 
+    fn floor(reigns: &Reigns) -> Option<i64> {
+        reigns.get("pods", 1).and_then(|(_, record)| record.as_ref().ok()).map(|record| record.floor)
+    }
+
     fn record(floor: i64) -> Record {
         Ok(ReignRecord { n: 1, shard: ShardUid(1), after: floor, floor, earlier: Vec::new() })
     }
@@ -74,21 +75,21 @@ mod tests {
     fn of_reads_and_events_the_later_one_counts() {
         let at = |written, floor| BTreeMap::from([(("pods".to_owned(), 1), (written, record(floor)))]);
         let mut reigns = Reigns::default();
-        assert_eq!((reigns.floor("pods", 1), reigns.read_at()), (None, 0));
+        assert_eq!((floor(&reigns), reigns.read_at()), (None, 0));
         reigns.read(20, &at(9, 5));
-        assert_eq!((reigns.floor("pods", 1), reigns.read_at()), (Some(&Ok(5)), 20));
+        assert_eq!((floor(&reigns), reigns.read_at()), (Some(5), 20));
         // Deleted, after which an older read arrives.
         reigns.event("pods", 1, 30, None);
         reigns.read(25, &at(9, 5));
-        assert_eq!((reigns.floor("pods", 1), reigns.read_at()), (None, 25));
+        assert_eq!((floor(&reigns), reigns.read_at()), (None, 25));
         // Written again, after which an older read arrives that knows of no record.
         reigns.event("pods", 1, 40, Some(&record(7)));
         reigns.read(35, &BTreeMap::new());
-        assert_eq!(reigns.floor("pods", 1), Some(&Ok(7)));
+        assert_eq!(floor(&reigns), Some(7));
         // Deleted while nobody watched.
         reigns.read(50, &BTreeMap::new());
-        assert_eq!(reigns.floor("pods", 1), None);
+        assert_eq!(floor(&reigns), None);
         reigns.event("pods", 1, 40, Some(&record(7)));
-        assert_eq!(reigns.floor("pods", 1), None);
+        assert_eq!(floor(&reigns), None);
     }
 }

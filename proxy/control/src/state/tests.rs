@@ -174,10 +174,10 @@ fn a_shard_that_became_another_one_keeps_no_records() {
     let live = |id| Live { cluster_id: ClusterId(1), id: Some(id), revision: 60 };
     rig.state.met(B, live(uid(B)), &BTreeMap::new());
     rig.record(B, 1, 50, 0);
-    assert!(rig.state.shard(B).reigns.floor("pods", 1).is_some());
+    assert!(rig.state.shard(B).reigns.get("pods", 1).is_some());
     rig.state.met(B, live(ShardUid(77)), &BTreeMap::new());
     let reigns = &rig.state.shard(B).reigns;
-    assert!(reigns.floor("pods", 1).is_none() && reigns.read_at() == 0);
+    assert!(reigns.get("pods", 1).is_none() && reigns.read_at() == 0);
 }
 
 #[test]
@@ -297,4 +297,48 @@ fn strangers_are_bounded() {
         rig.state.observe_stranger(&format!("r{i}"), A, at(12, open(A, 1)));
     }
     assert_eq!(rig.state.strangers.len(), MAX_STRANGERS);
+}
+
+#[test]
+fn a_moved_route_has_a_line_and_a_route_that_was_changed_has_none() {
+    let mut rig = rig();
+    rig.record(A, 1, 9, 0);
+    assert_eq!(rig.see(A, at(9, open(A, 1))).line, None);
+    let first = Reign { n: 1, shard: uid(A), after: 0, raw_start: 1 };
+    let record = ReignRecord { n: 2, shard: uid(B), after: 100, floor: 0, earlier: vec![first] };
+    rig.state.shard_mut(A).live = Some(Live { cluster_id: ClusterId(1), id: Some(uid(A)), revision: 100 });
+    rig.state.shard_mut(A).identified = true;
+    rig.state.shard_mut(B).reigns.event("pods", 2, 40, Some(&Ok(record)));
+    rig.state.observe(0, A, at(120, standby(A, B, 2)));
+    let view = rig.see(B, at(40, open(B, 2)));
+    let line = view.line.clone().expect("a line");
+    let found = |revision| line.find(revision).map(|at| (at.reign, at.shard, at.raw));
+    assert_eq!(found(100), Some((0, A, 100)));
+    assert_eq!(found(101), Some((1, B, 40)));
+    assert_eq!((line.present(), line.last(0), line.last(1), line.floor()), (1, Some(100), None, 0));
+    // It stays the same one while nothing changes, and ends at G where the former shard is not the one that it was.
+    assert!(Arc::ptr_eq(&line, rig.publish().line.as_ref().expect("a line")));
+    rig.state.shard_mut(A).identified = false;
+    let view = rig.publish();
+    let line = view.line.as_ref().expect("a line");
+    assert_eq!((line.find(100), line.floor(), view.floor), (None, 100, 100));
+    assert!(line.find(101).is_some());
+}
+
+#[test]
+fn who_has_a_session_at_a_standby_says_that_it_follows() {
+    let mut rig = rig();
+    rig.record(A, 1, 9, 0);
+    let linked = fence(A, 1, FenceState::Open { peer: Some(uid(B)) });
+    rig.state.observe(0, A, at(12, linked));
+    rig.session(B);
+    rig.see(B, at(50, standby(B, A, 1)));
+    assert_eq!(rig.acks(B), vec![("pods".to_owned(), 50)]);
+    // Not an epoch of a standby that follows somebody else.
+    rig.see(B, at(51, standby(B, B, 1)));
+    assert_eq!(rig.acks(B), vec![("pods".to_owned(), 50)]);
+}
+
+fn standby(shard: ShardId, peer: ShardId, n: u64) -> Fence {
+    fence(shard, n, FenceState::Standby { peer: uid(peer) })
 }
