@@ -100,6 +100,15 @@ impl Facts {
         reign().unwrap_or(0)
     }
 
+    /// Whether the route's present reign continues those of other shards.
+    pub(crate) fn has_line(&self, shard: ShardUid, route: &str) -> bool {
+        let record = || {
+            let (_, fence) = self.fence(shard, route)?;
+            self.get(shard)?.reigns.get(&(route.to_owned(), fence.n))?.1.as_ref().ok()
+        };
+        record().is_some_and(|record| !record.earlier.is_empty())
+    }
+
     /// The floor of the route's present reign on a shard; 0 if it has no record there.
     pub(crate) fn floor(&self, shard: ShardUid, route: &str) -> i64 {
         self.get(shard).map_or(0, |snapshot| snapshot.floor(route))

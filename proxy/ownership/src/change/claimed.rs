@@ -81,6 +81,10 @@ impl Driver {
         if fence.state != (State::Open { peer: None }) {
             return Err(Reason::Migrating { route });
         }
+        if self.facts.has_line(at.shard, &at.route) {
+            // The next reign would have to take it over: otherwise revisions go back.
+            return Err(Reason::Moved { route });
+        }
         if fence.definition != at.definition {
             return Err(Reason::Definition { route, shard });
         }

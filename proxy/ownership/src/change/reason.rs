@@ -40,6 +40,11 @@ pub enum Reason {
     NotOpen { route: String, shard: String, found: String },
     #[error("route {route} is being migrated: finish or cancel that first")]
     Migrating { route: String },
+    #[error(
+        "route {route} was moved with `etcd-prism migrate` and has a line of revisions of its own: which keys it owns cannot \
+         be changed"
+    )]
+    Moved { route: String },
     #[error("the fence of route {route} on shard {shard} has another definition than the table")]
     Definition { route: String, shard: String },
     #[error("route {route} is already {found} on shard {shard}")]

@@ -321,3 +321,14 @@ fn ce26_an_arbiter_that_went_back_in_time_stops_it() {
 fn without_a_table_there_is_nothing_to_change() {
     assert_eq!(apply(&mut Cluster::new(), &split()), Command::Stopped(Reason::NoTable));
 }
+
+#[test]
+fn the_keys_of_a_route_that_was_moved_stay_its_own() {
+    let mut cluster = Cluster::started(&split());
+    let mut record = cluster.reign(B, "events", 1);
+    record.earlier = vec![crate::Reign { n: 0, shard: A, after: 0, raw_start: 1 }];
+    cluster.put(B, crate::keys::reign("events", 1), record.encode().unwrap());
+    let moved = Command::Stopped(Reason::Moved { route: "events".to_owned() });
+    assert_eq!(apply(&mut cluster, &one()), moved);
+    assert_at(&cluster, &split(), 1);
+}

@@ -17,7 +17,7 @@ fn each_row_begins_where_the_table_says() {
     assert_eq!(takes(|s| rows::seal(ROUTE, s)), ["open"]);
     assert_eq!(takes(|s| rows::abort(ROUTE, s)), ["sealed"]);
     assert_eq!(takes(|s| rows::decide(ROUTE, s, 9, 100, 0)), ["sealed"]);
-    assert_eq!(takes(|s| rows::flip(ROUTE, s, &target(9, 3))), ["flipping"]);
+    assert_eq!(takes(|s| rows::flip(ROUTE, s, &target(9, 3), Vec::new())), ["flipping"]);
     assert_eq!(takes(|s| rows::kill(ROUTE, s, &target(9, 3))), ["flipping"]);
     assert_eq!(takes(|s| rows::reopen(ROUTE, s, &target(10, 3))), ["flipping"]);
     assert_eq!(takes(|s| rows::finish(ROUTE, s, &target(10, 4))), ["flipping"]);
@@ -51,7 +51,7 @@ fn each_row_compares_the_fence_that_it_writes_and_nothing_else() {
 #[test]
 fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
     let owner = standing(A, 20, 4, flipping(B, 9));
-    let txn = rows::flip(ROUTE, &owner, &standing(B, 9, 3, importing(A))).unwrap();
+    let txn = rows::flip(ROUTE, &owner, &standing(B, 9, 3, importing(A)), Vec::new()).unwrap();
     assert_eq!(txn.compares, [(keys::fence(ROUTE), 9), (keys::reign(ROUTE, 4), 0)]);
     assert_eq!(made(&txn), (9, &fence(B, 4, open(Some(A)))));
     let begin = Begin { after: 100, floor: 3, earlier: Vec::new() };
@@ -62,7 +62,7 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
     let other = ShardUid(3);
     for (shard, epoch) in [(B, 8), (B, 10), (other, 9)] {
         let target = standing(shard, epoch, 3, importing(A));
-        assert!(rows::flip(ROUTE, &owner, &target).is_err() && rows::kill(ROUTE, &owner, &target).is_err());
+        assert!(rows::flip(ROUTE, &owner, &target, Vec::new()).is_err() && rows::kill(ROUTE, &owner, &target).is_err());
     }
 }
 
