@@ -33,7 +33,7 @@ pub use clock::Clock;
 pub use diff::{Difference, diff};
 pub use line::{At, ReignLine, RouteLine};
 pub use options::{Options, default_name};
-pub use ownership::Ownership;
+pub use ownership::{Ownership, Revoking};
 pub use reading::Reading;
 pub use site::{Site, SiteError};
 pub use snapshot::{OwnershipSnapshot, RouteSnapshot, RouteState, ShardSnapshot};

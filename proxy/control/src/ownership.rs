@@ -40,6 +40,19 @@ pub struct Ownership {
     pub(crate) started: i64,
 }
 
+/// A revoke that is under way.
+#[derive(Debug)]
+pub struct Revoking<'o> {
+    ownership: &'o Ownership,
+    id: u64,
+}
+
+impl Drop for Revoking<'_> {
+    fn drop(&mut self) {
+        self.ownership.update(|state| state.revokes.end(self.id));
+    }
+}
+
 impl Ownership {
     /// The route as it is now.
     #[inline]
@@ -85,6 +98,12 @@ impl Ownership {
         }
         metrics::counter!("etcd_prism_fence_observations_total", "source" => "refused").increment(1);
         self.update(|state| state.observe(usize::from(route.0), shard, observation));
+    }
+
+    /// To be held while a lease of clients is revoked, and taken before the last look whether its keys' routes are served:
+    /// no seal is acknowledged before those that came first are over.
+    pub fn revoking(&self) -> Revoking<'_> {
+        Revoking { ownership: self, id: self.update(|state| state.revokes.begin()) }
     }
 
     /// Whether an unfenced answer, event or progress of the shard may be passed on that was asked for when the route had

@@ -15,9 +15,11 @@ use etcd_prism_wire::Code;
 use crate::line::RouteLine;
 
 pub(crate) use reigns::Reigns;
+pub(crate) use revokes::Revokes;
 
 mod publish;
 mod reigns;
+mod revokes;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +95,7 @@ pub(crate) struct State {
     pub(crate) known: BTreeMap<ShardUid, i64>,
     /// Routes that this proxy's table does not have but that have fences, by name.
     pub(crate) strangers: BTreeMap<String, RouteEngine>,
+    pub(crate) revokes: Revokes,
     /// Nothing is released any more.
     pub(crate) closed: bool,
 }
@@ -102,7 +105,14 @@ const MAX_STRANGERS: usize = 1024;
 
 impl State {
     pub(crate) fn new(routes: Vec<Route>, shards: Vec<Shard>) -> Self {
-        Self { routes, shards, known: BTreeMap::new(), strangers: BTreeMap::new(), closed: false }
+        Self {
+            routes,
+            shards,
+            known: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            revokes: Revokes::default(),
+            closed: false,
+        }
     }
 
     pub(crate) fn shard(&self, id: ShardId) -> &Shard {

@@ -138,7 +138,8 @@ impl State {
         for shard in ids(self.shards.len()) {
             let own = self.routes.iter().map(|route| &route.engine);
             let strangers = self.strangers.values().filter(|_| !unfenced);
-            let seals: Vec<_> = own.chain(strangers).filter_map(|engine| engine.seal(shard)).collect();
+            let mut seals: Vec<_> = own.chain(strangers).filter_map(|engine| engine.seal(shard)).collect();
+            seals.retain(|seal| self.revokes.let_go(shard, seal));
             let followed: Vec<_> =
                 self.routes.iter().filter_map(|route| route.engine.following(shard)).collect();
             let session = &mut self.shard_mut(shard).session;

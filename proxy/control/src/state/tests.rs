@@ -342,3 +342,29 @@ fn who_has_a_session_at_a_standby_says_that_it_follows() {
 fn standby(shard: ShardId, peer: ShardId, n: u64) -> Fence {
     fence(shard, n, FenceState::Standby { peer: uid(peer) })
 }
+
+#[test]
+fn a_seal_is_acknowledged_when_the_revokes_before_it_are_over() {
+    let mut rig = rig();
+    rig.record(A, 1, 9, 0);
+    rig.see(A, at(9, open(A, 1)));
+    rig.session(A);
+    let before = rig.state.revokes.begin();
+    rig.see(A, at(12, sealed(A, 1)));
+    // One that begins now sees that the route is not served, and is held: it keeps nobody waiting.
+    let after = rig.state.revokes.begin();
+    rig.publish();
+    assert_eq!(rig.acks(A), vec![]);
+    rig.state.revokes.end(before);
+    rig.publish();
+    assert_eq!(rig.acks(A), vec![("pods".to_owned(), 12)]);
+    rig.state.revokes.end(after);
+    // The next seal looks anew.
+    rig.see(A, at(13, open(A, 1)));
+    let before = rig.state.revokes.begin();
+    rig.see(A, at(14, sealed(A, 1)));
+    assert_eq!(rig.acks(A), vec![("pods".to_owned(), 12)]);
+    rig.state.revokes.end(before);
+    rig.publish();
+    assert_eq!(rig.acks(A), vec![("pods".to_owned(), 14)]);
+}

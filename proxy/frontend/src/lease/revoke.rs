@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use etcd_prism_control::Revoking;
 use etcd_prism_proto::etcdserverpb::{LeaseRevokeRequest, LeaseRevokeResponse};
-use etcd_prism_routing::ShardId;
+use etcd_prism_routing::{RouteId, ShardId};
 use etcd_prism_upstream::{Retry, ShardPool, UpstreamError, rpc};
 use etcd_prism_wire::{Code, Status};
 use futures_util::future::{join_all, try_join_all};
@@ -37,7 +39,7 @@ pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRe
     let whole = bounds.max().unwrap_or_default();
     let (start, last) = (Instant::now(), HOLDER_PATIENCE.min(whole / 4));
     let holders = Holders::ask(cx, id).await;
-    until_served(cx, id, &holders, start + whole / 2).await?;
+    let _under_way = until_served(cx, id, &holders, start + whole / 2).await?;
     let had = tokio::time::timeout_at(start + whole / 2, had(cx, id, &holders)).await.ok().flatten();
     let mut told = everywhere(cx, &all, id, start + whole - last).await;
     if told.values().any(|answer| matches!(answer, Ok(Some(_)))) {
@@ -77,24 +79,34 @@ fn not_found() -> RequestError {
     Status::new(Code::NotFound, LEASE_NOT_FOUND).into()
 }
 
-/// Waits until every route that has keys under the lease is served.
+/// Waits until every route that has keys under the lease is served, and sees to it that none is let go while the revoke is
+/// under way.
 ///
 /// # Errors
 /// One is not, at the deadline.
-async fn until_served(
-    cx: &Context,
+async fn until_served<'c>(
+    cx: &'c Context,
     id: i64,
     holders: &Holders,
     deadline: Instant,
-) -> Result<(), RequestError> {
+) -> Result<Revoking<'c>, RequestError> {
     let patience = HOLDER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
     let asks = holders.alive.keys().map(|shard| routes_on(cx, cx.worker.pool(*shard), id, patience));
     // One that does not answer will not be told of the revoke either.
     let routes: BTreeMap<_, _> = join_all(asks).await.into_iter().flatten().flatten().collect();
-    let look = try_join_all(routes.iter().map(|(route, key)| owner(cx, *route, key)));
     let timed_out = |_| RequestError::from(Status::new(Code::Unavailable, TIMED_OUT));
-    tokio::time::timeout_at(deadline, look).await.map_err(timed_out)??;
-    Ok(())
+    tokio::time::timeout_at(deadline, hold(cx, &routes)).await.map_err(timed_out)?
+}
+
+/// Waits until the routes are served, and holds them: the one look without the other would let a route go in between.
+async fn hold<'c>(cx: &'c Context, routes: &BTreeMap<RouteId, Bytes>) -> Result<Revoking<'c>, RequestError> {
+    loop {
+        try_join_all(routes.iter().map(|(route, key)| owner(cx, *route, key))).await?;
+        let revoking = cx.ownership().revoking();
+        if routes.keys().all(|route| cx.ownership().route(*route).permit().is_some()) {
+            return Ok(revoking);
+        }
+    }
 }
 
 /// The shards that may have the lease; `None` if that cannot be told. The list ends with the lease, so it is read first.
@@ -166,8 +178,7 @@ pub async fn retry_revokes(worker: Arc<Worker>, cancel: CancellationToken) {
 /// Tells a shard, unless a route that has keys there under the lease is on the move: then later.
 async fn retry(cx: &Context, pool: &ShardPool, id: i64) -> Result<(), UpstreamError> {
     let routes = routes_on(cx, pool, id, HOLDER_PATIENCE).await?;
-    let look = try_join_all(routes.iter().map(|(route, key)| owner(cx, *route, key)));
-    if matches!(tokio::time::timeout(HOLDER_PATIENCE, look).await, Ok(Ok(_))) {
+    if let Ok(Ok(_under_way)) = tokio::time::timeout(HOLDER_PATIENCE, hold(cx, &routes)).await {
         revoke_on(pool, id, pool.shard().bounds().request_timeout).await?;
         cx.gateway().leases.revoke_told(id, pool.shard().id);
     }
