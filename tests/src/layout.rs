@@ -34,6 +34,20 @@ impl Layout {
         Self::new([("events", "one"), ("leases", "one"), ("pods", "one"), ("rest", "one")])
     }
 
+    /// `pods` is to be moved; each shard that it may come to has a route of its own.
+    pub fn movable() -> Self {
+        let route =
+            |name, prefixes: &[&'static str], shard| Route { name, prefixes: prefixes.to_vec(), shard };
+        Self {
+            routes: vec![
+                route("pods", &["/pods/"], "a"),
+                route("bees", &["/bees/"], "b"),
+                route("cats", &["/cats/"], "c"),
+                route("rest", &[], "rest"),
+            ],
+        }
+    }
+
     fn new(shards: [(&'static str, &'static str); 4]) -> Self {
         let prefixes = |name| match name {
             "events" => vec!["/registry/events/"],

@@ -11,7 +11,7 @@ use etcd_prism_proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, Tx
 use etcd_prism_proto::mvccpb::KeyValue;
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::etcd::{EtcdBuilder, EtcdCluster};
-use etcd_prism_tests::layout::{Layout, Route};
+use etcd_prism_tests::layout::Layout;
 use etcd_prism_tests::oracle::Oracle;
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
 use etcd_prism_tests::request::{delete, get, list, op, put};
@@ -21,19 +21,6 @@ use etcd_prism_tests::wait;
 
 pub const PODS: &str = "/pods/";
 const ROUTE: &str = "pods";
-
-/// `pods` is moved; the other routes live on the shards that it comes to.
-fn layout() -> Layout {
-    let route = |name, prefixes: &[&'static str], shard| Route { name, prefixes: prefixes.to_vec(), shard };
-    Layout {
-        routes: vec![
-            route("pods", &[PODS], "a"),
-            route("bees", &["/bees/"], "b"),
-            route("cats", &["/cats/"], "c"),
-            route("rest", &[], "rest"),
-        ],
-    }
-}
 
 pub struct Rig {
     pub proxy: Proxy,
@@ -58,8 +45,8 @@ struct Found {
 impl Rig {
     pub async fn start() -> Self {
         let scratch = Arc::new(Scratch::new());
-        let shards = Topology::shards(&layout(), EtcdBuilder::new, &scratch).await;
-        let mut builder = ProxyBuilder::new("proxy", layout());
+        let shards = Topology::shards(&Layout::movable(), EtcdBuilder::new, &scratch).await;
+        let mut builder = ProxyBuilder::new("proxy", Layout::movable());
         for (name, cluster) in &shards {
             builder = builder.shard(name, cluster.endpoints());
         }

@@ -1,0 +1,5 @@
+//! A route is moved between real etcd clusters while clients work on it.
+
+mod load;
+mod online;
+mod rig;
