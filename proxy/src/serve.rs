@@ -56,6 +56,7 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
         shards,
         limits: ArcSwap::from_pointee(reload::limits(&config)),
         leases: lease::Registry::default(),
+        provenance: Default::default(),
         exposition: Exposition(Arc::new({
             let prometheus = prometheus.clone();
             move || prometheus.render()

@@ -60,6 +60,7 @@ fn gateway() -> Arc<Gateway> {
         shards,
         limits: ArcSwap::from_pointee(limits),
         leases: lease::Registry::default(),
+        provenance: Default::default(),
         exposition: Exposition(Arc::new(move || prometheus.render())),
         tracer: Default::default(),
         draining: CancellationToken::new(),

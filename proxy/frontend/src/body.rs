@@ -80,7 +80,7 @@ pub struct Forward {
 impl Forward {
     /// Goes on from the beginning of a reply.
     pub fn new(opened: Opened, cut_off: fn(String) -> BodyError) -> Self {
-        let Opened { first, left, trailing, patch, reply } = opened;
+        let Opened { first, left, trailing, patch, reply, .. } = opened;
         let mut head = bytes::BytesMut::with_capacity(PREFIX_LEN + first.len());
         head.extend_from_slice(&frame::prefix(first.len() + left + patch.len()));
         head.extend_from_slice(&first);

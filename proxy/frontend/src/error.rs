@@ -5,6 +5,7 @@ use etcd_prism_routing::{Keyspace, RouteId};
 use etcd_prism_upstream::UpstreamError;
 use etcd_prism_wire::frame::FrameError;
 use etcd_prism_wire::request::TxnError;
+use etcd_prism_wire::translate::{self, Outside};
 use etcd_prism_wire::{Code, Malformed, Status};
 
 pub const TIMED_OUT: &str = "etcdserver: request timed out";
@@ -39,6 +40,9 @@ pub enum RequestError {
     /// The right to serve was lost on the way. Whoever holds the request places it anew.
     #[error("ownership changed on the way")]
     Void,
+    /// What a shard answered is no part of the route's line: a lagging member did, or others than proxies wrote there.
+    #[error("{0}")]
+    Outside(#[from] Outside),
     #[error("{0}")]
     NotServed(Box<NotServed>),
     #[error("{0}")]
@@ -59,6 +63,28 @@ impl From<TxnError> for RequestError {
             TxnError::Malformed(malformed) => malformed.into(),
             TxnError::TooManyOps => RequestError::TooManyOps,
             TxnError::InvalidSort => RequestError::InvalidSort,
+        }
+    }
+}
+
+/// Of the requests that the lines of a route that was moved do not allow.
+impl From<translate::RequestError> for RequestError {
+    fn from(error: translate::RequestError) -> Self {
+        use translate::RequestError as Error;
+        match error {
+            Error::Malformed(malformed) => malformed.into(),
+            Error::Compacted(_) => compacted(),
+            Error::Outside(outside) => outside.into(),
+            Error::OtherReign(revision) => {
+                let text = format!(
+                    "etcd-prism: a transaction cannot read at revision {revision}: the route has moved to another shard since"
+                );
+                Status::new(Code::InvalidArgument, text).into()
+            }
+            Error::RangeCompare => Status::new(Code::InvalidArgument, format!("etcd-prism: {error}")).into(),
+            Error::Unread(_) | Error::Provenance => {
+                Status::new(Code::Internal, format!("etcd-prism: {error}")).into()
+            }
         }
     }
 }
@@ -97,6 +123,7 @@ impl RequestError {
                 "etcd-prism: keys that begin with the byte 0xFF are reserved for the proxy",
             ),
             Self::Void => Status::new(Code::Unavailable, "etcd-prism: the route moved on the way"),
+            Self::Outside(outside) => Status::new(Code::Internal, format!("etcd-prism: {outside}")),
             Self::NotServed(reason) => match **reason {
                 // As a shard that does not answer in time; `status` and the log tell why.
                 NotServed::Waited { .. } => Status::new(Code::Unavailable, TIMED_OUT),

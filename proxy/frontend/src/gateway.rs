@@ -15,6 +15,7 @@ use crate::compaction::Samples;
 use crate::identity::Identity;
 use crate::lease::Registry;
 use crate::metrics::Metrics;
+use crate::provenance;
 use crate::trace::Tracer;
 
 /// What the proxy refuses before a shard sees it.
@@ -48,6 +49,7 @@ pub struct Gateway {
     pub shards: Vec<Arc<ShardState>>,
     pub limits: ArcSwap<Limits>,
     pub leases: Registry,
+    pub provenance: provenance::Cache,
     pub samples: Samples,
     pub metrics: Metrics,
     pub exposition: Exposition,
@@ -96,15 +98,21 @@ pub struct Worker {
     pools: Vec<ShardPool>,
     /// Turns for ranges that have to be held to be merged.
     pub merges: Semaphore,
+    /// Turns for large replies that have to be held to be translated. Not those of [`Self::merges`]: what is merged may have
+    /// to be translated first.
+    pub translations: Semaphore,
 }
 
 /// Ranges merged at once by a worker.
 const MERGES: usize = 2;
+/// Large replies translated at once by a worker.
+const TRANSLATIONS: usize = 2;
 
 impl Worker {
     pub fn new(gateway: Arc<Gateway>) -> Self {
         let pools = gateway.shards.iter().map(|s| ShardPool::new(s.clone())).collect();
-        Self { gateway, pools, merges: Semaphore::new(MERGES) }
+        let (merges, translations) = (Semaphore::new(MERGES), Semaphore::new(TRANSLATIONS));
+        Self { gateway, pools, merges, translations }
     }
 
     pub fn pool(&self, shard: ShardId) -> &ShardPool {

@@ -8,5 +8,6 @@ pub mod open;
 pub mod range;
 pub mod span;
 pub mod stream;
+pub mod translated;
 pub mod typed;
 pub mod write;

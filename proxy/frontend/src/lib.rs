@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod other;
 pub mod place;
+pub mod provenance;
 pub mod queue;
 pub mod relay;
 pub mod respond;

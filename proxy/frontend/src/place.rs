@@ -2,10 +2,13 @@
 //!
 //! A write carries its routes' fences, so a shard that no longer owns one of them refuses it. A read is protected by the
 //! session at its shard: whether it may be believed is asked when the answer has arrived, not before.
+//!
+//! Routes on one shard are one place: their revisions are the shard's own. A route that was moved has a line of revisions
+//! for itself, and so is a place for itself.
 
 use std::sync::Arc;
 
-use etcd_prism_control::{NotServed, RouteView};
+use etcd_prism_control::{NotServed, RouteLine, RouteView};
 use etcd_prism_ownership::route::Observation;
 use etcd_prism_ownership::value::{Fence, Stored};
 use etcd_prism_ownership::{Answer, Reason};
@@ -27,7 +30,14 @@ struct Held {
     epoch: i64,
 }
 
-/// The right to serve routes on one shard.
+/// A route that was moved, and its line.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved<'g> {
+    pub route: RouteId,
+    pub line: &'g Arc<RouteLine>,
+}
+
+/// The right to serve routes on one shard, all with one line of revisions.
 #[derive(Debug, Clone)]
 pub struct Grant {
     pub shard: ShardId,
@@ -60,7 +70,10 @@ impl Grant {
                 Answer::Wait(_) => return Ok(None),
                 Answer::Refuse(reason) => return Err(refused(cx, held.route, reason)),
             };
-            if !out.held.is_empty() && permit.shard != out.shard {
+            // What has a line has it alone.
+            if !out.held.is_empty()
+                && (permit.shard != out.shard || view.line.is_some() || out.line().is_some())
+            {
                 return Err(RequestError::Void);
             }
             out.shard = permit.shard;
@@ -104,9 +117,19 @@ impl Grant {
         self.held.iter().all(|h| cx.ownership().route(h.route).generation == h.view.generation)
     }
 
-    /// The lowest revision that may be read, watched or compared: what lies below was not this shard's.
+    /// The last revision that cannot be read, watched or compared: what lies at or below it was not this shard's. 0 for a
+    /// route that was moved: its line tells.
     pub fn floor(&self) -> i64 {
-        self.held.iter().map(|h| h.view.floor).max().unwrap_or(0)
+        self.held.iter().filter(|h| h.view.line.is_none()).map(|h| h.view.floor).max().unwrap_or(0)
+    }
+
+    /// The line of the route, if it was moved. `None`: revisions are the shard's own.
+    #[inline]
+    pub fn line(&self) -> Option<Moved<'_>> {
+        match &self.held[..] {
+            [held] => held.view.line.as_ref().map(|line| Moved { route: held.route, line }),
+            _ => None,
+        }
     }
 
     /// A fence did not hold. `revision`: of the reply that showed the fences, in the order of the conditions.
@@ -122,13 +145,27 @@ impl Grant {
 /// Where a request goes.
 #[derive(Debug, Clone)]
 pub enum Placement {
-    /// One shard serves all of it.
+    /// One place serves all of it.
     One(Grant),
     /// More than one would be needed: a grant for each.
     Spans(Spans),
 }
 
-/// The grants of a request that spans shards.
+/// One of the grants of a request that spans places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(usize);
+
+impl Group {
+    /// Of a request that has one grant.
+    pub const ONLY: Self = Self(0);
+
+    /// Its place in the list of grants.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// The grants of a request that spans places: shards, or lines of revisions on one shard.
 #[derive(Debug, Clone)]
 pub struct Spans {
     pub grants: Vec<Grant>,
@@ -137,18 +174,42 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// The pieces of the request's range by shard, in key order.
-    pub fn segments<'a>(&self, cx: &'a Context, range: KeyRange<'a>) -> Vec<Segment<'a>> {
-        let keyspace = &cx.gateway().keyspace;
-        keyspace.segments(range, |route| {
-            let grant = self.grants.iter().find(|g| g.routes().any(|r| r == route));
-            grant.map_or_else(|| keyspace.shard_of(route), |grant| grant.shard)
-        })
+    /// The pieces of the request's range by grant, in key order.
+    ///
+    /// # Errors
+    /// A piece is of a route that none of the grants is for.
+    pub fn segments<'a>(
+        &self,
+        cx: &'a Context,
+        range: KeyRange<'a>,
+    ) -> Result<Vec<Segment<'a, Group>>, RequestError> {
+        let of = |route| self.grants.iter().position(|g| g.routes().any(|r| r == route)).map(Group);
+        let segments = cx.gateway().keyspace.segments(range, of);
+        let placed = segments.into_iter().map(|s| s.place.map(|place| Segment { keys: s.keys, place }));
+        placed.collect::<Option<_>>().ok_or(RequestError::Void)
     }
 
-    /// The grant for a shard of one of the [`segments`](Self::segments).
-    pub fn grant(&self, shard: ShardId) -> Result<&Grant, RequestError> {
-        self.grants.iter().find(|g| g.shard == shard).ok_or(RequestError::Void)
+    /// The grant of one of the [`segments`](Self::segments).
+    ///
+    /// # Errors
+    /// None: there is a grant for every group.
+    pub fn grant(&self, group: Group) -> Result<&Grant, RequestError> {
+        self.grants.get(group.0).ok_or(RequestError::Void)
+    }
+
+    /// Whether one shard would do, were it not for the lines of revisions.
+    pub fn is_on_one_shard(&self) -> bool {
+        self.grants.windows(2).all(|pair| pair[0].shard == pair[1].shard)
+    }
+
+    /// Refuses what can be served in one place only.
+    pub fn refused(&self, what: &str) -> RequestError {
+        let why = if self.is_on_one_shard() {
+            "they have different lines of revisions"
+        } else {
+            "they live on different shards"
+        };
+        RequestError::Spans(format!("{what} cannot span the routes {}: {why}", self.names))
     }
 }
 
@@ -163,7 +224,8 @@ impl Placement {
         for &route in footprint.routes() {
             let (view, permit) = cx.ownership().permit(route, deadline).await?;
             let held = Held { route, view, epoch: permit.epoch };
-            match grants.iter_mut().find(|g| g.shard == permit.shard) {
+            let alone = held.view.line.is_some();
+            match grants.iter_mut().find(|g| !alone && g.shard == permit.shard && g.line().is_none()) {
                 Some(grant) => grant.held.push(held),
                 None => grants.push(Grant { shard: permit.shard, held: SmallVec::from_iter([held]) }),
             }

@@ -20,8 +20,13 @@ pub fn with_body(body: ResponseBody) -> Response<ResponseBody> {
 
 /// A reply of one message.
 pub fn message(parts: &[&[u8]]) -> Response<ResponseBody> {
+    ready(frame::encode(parts))
+}
+
+/// The same of a message that is a frame already.
+pub fn ready(frame: Bytes) -> Response<ResponseBody> {
     let trailers = Some(trailers(&Status::new(Code::Ok, "")));
-    with_body(ResponseBody::Ready { data: Some(frame::encode(parts)), trailers })
+    with_body(ResponseBody::Ready { data: Some(frame), trailers })
 }
 
 /// A reply that consists of a status.

@@ -1,15 +1,15 @@
-//! What a request touches: its routes, and its pieces by shard.
+//! What a request touches: its routes, and its pieces by where they are.
 
 use etcd_prism_wire::KeyRange;
 use smallvec::SmallVec;
 
-use crate::keyspace::{Keyspace, RouteId, ShardId};
+use crate::keyspace::{Keyspace, RouteId};
 
-/// A piece of a range on one shard.
+/// A piece of a range that is in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment<'a> {
+pub struct Segment<'a, P> {
     pub keys: KeyRange<'a>,
-    pub shard: ShardId,
+    pub place: P,
 }
 
 /// The routes that a request touches, gathered key by key, each once, in the order in which they were met.
@@ -61,19 +61,19 @@ impl Footprint {
 }
 
 impl Keyspace {
-    /// The pieces of a range by shard, in key order; neighbours on the same shard are one piece. `shard_of` tells where a
-    /// route is: that may be another shard than the configuration says.
-    pub fn segments<'a>(
+    /// The pieces of a range by place, in key order; neighbours in the same place are one piece. `place_of` tells where a
+    /// route is: that may be elsewhere than the configuration says.
+    pub fn segments<'a, P: PartialEq>(
         &'a self,
         range: KeyRange<'a>,
-        mut shard_of: impl FnMut(RouteId) -> ShardId,
-    ) -> Vec<Segment<'a>> {
-        let mut out: Vec<Segment<'a>> = Vec::new();
+        mut place_of: impl FnMut(RouteId) -> P,
+    ) -> Vec<Segment<'a, P>> {
+        let mut out: Vec<Segment<'a, P>> = Vec::new();
         for (keys, route) in self.pieces(range) {
-            let shard = shard_of(route);
+            let place = place_of(route);
             match out.last_mut() {
-                Some(last) if last.shard == shard => last.keys.range_end = keys.range_end,
-                _ => out.push(Segment { keys, shard }),
+                Some(last) if last.place == place => last.keys.range_end = keys.range_end,
+                _ => out.push(Segment { keys, place }),
             }
         }
         out
@@ -83,7 +83,7 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RouteSpec;
+    use crate::{RouteSpec, ShardId};
 
     fn keyspace() -> Keyspace {
         let spec = |name: &str, prefixes: &[&str], shard| RouteSpec {
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_on_one_shard_are_one_segment() {
+    fn neighbours_in_one_place_are_one_segment() {
         let keyspace = keyspace();
         let shards: Vec<_> = keyspace
             .segments(KeyRange::new(b"\0", b"\xff"), |route| keyspace.shard_of(route))
             .iter()
-            .map(|s| (s.keys.key.to_vec(), s.shard.0))
+            .map(|s| (s.keys.key.to_vec(), s.place.0))
             .collect();
         assert_eq!(
             shards,

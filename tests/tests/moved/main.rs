@@ -1,6 +1,9 @@
 //! A route that was moved, as clients see it: as if nothing had happened.
 
+mod elections;
 mod reads;
+mod refused;
 mod rig;
+mod streams;
 mod watches;
 mod writes;

@@ -25,7 +25,7 @@ const ROUTE: &str = "pods";
 pub struct Rig {
     pub proxy: Proxy,
     shards: BTreeMap<&'static str, EtcdCluster>,
-    _scratch: Arc<Scratch>,
+    scratch: Arc<Scratch>,
     pub client: Client,
     /// What clients must see of `pods`.
     pub oracle: Oracle,
@@ -52,7 +52,16 @@ impl Rig {
         }
         let proxy = builder.start(&scratch).await;
         let client = proxy.client();
-        Self { proxy, shards, _scratch: scratch, client, oracle: Oracle::default(), home: "a" }
+        Self { proxy, shards, scratch, client, oracle: Oracle::default(), home: "a" }
+    }
+
+    /// A proxy that has seen nothing of the moves.
+    pub async fn another_proxy(&self) -> Proxy {
+        let mut builder = ProxyBuilder::new("another", layout());
+        for (name, cluster) in &self.shards {
+            builder = builder.shard(name, cluster.endpoints());
+        }
+        builder.start(&self.scratch).await
     }
 
     pub fn shard(&self, name: &str) -> Client {
@@ -133,7 +142,8 @@ async fn find(shard: &Client) -> Found {
     let reigns = keys::reign(ROUTE, 0);
     let prefix = &reigns[..reigns.len() - 20];
     let (reigns, revision) = read(shard, list(prefix)).await;
-    let line = reigns.last().map(|kv| ReignRecord::decode(&kv.value).expect("a record").line(kv.mod_revision));
+    let line =
+        reigns.last().map(|kv| ReignRecord::decode(&kv.value).expect("a record").line(kv.mod_revision));
     let identity = first(shard, keys::IDENTITY).await.expect("an identity");
     let identity = Identity::decode(&identity.value).expect("an identity");
     Found {

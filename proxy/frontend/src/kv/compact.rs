@@ -25,6 +25,12 @@ pub async fn handle(cx: &Context, request: UnaryRequest) -> Result<Response<Resp
     let Placement::One(grant) = Placement::of(cx, &footprint, deadline).await? else {
         return Err(RequestError::Void);
     };
+    // The number would be one of the line, and the shard's are others.
+    if grant.line().is_some() {
+        return Err(RequestError::Spans(
+            "compaction at the revisions of a route that was moved is not known".into(),
+        ));
+    }
     let mut call = forward::call(cx, rpc::COMPACT, request.frame, Class::Unary, Retry::Never);
     // A physical compaction answers when every old revision is gone from disk; the client says how long it waits.
     call.timeout = physical.then_some(PHYSICAL_PATIENCE);

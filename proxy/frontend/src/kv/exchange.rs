@@ -1,5 +1,7 @@
-//! One request on one shard, under the rule of ownership: asked, checked, and asked again where a fence refused it or the
+//! One request in one place, under the rule of ownership: asked, checked, and asked again where a fence refused it or the
 //! session ran out before the answer came.
+//!
+//! Requests and answers are in the revisions that clients know, unless a function says that they are the shard's own.
 
 use std::time::Duration;
 
@@ -8,14 +10,15 @@ use etcd_prism_routing::{Footprint, ShardId};
 use etcd_prism_upstream::{Class, Place, Retry, UpstreamError, reply, rpc};
 use etcd_prism_wire::fence::{self, Form, Verdict};
 use etcd_prism_wire::request::TxnShape;
-use etcd_prism_wire::{frame, response};
+use etcd_prism_wire::translate::Pieces;
+use etcd_prism_wire::{Code, Status, frame, response};
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::error::{RequestError, compacted};
-use crate::kv::forward;
 use crate::kv::open::{self, Opened, Opening};
+use crate::kv::{forward, translated};
 use crate::metrics::Routed;
 use crate::place::{self, Grant, Placement};
 
@@ -66,13 +69,20 @@ pub struct Ask<'a> {
     pub place: Place,
     /// The lowest revision that it reads at; [`PRESENT`] if it reads at none.
     pub revision: i64,
+    /// It carries its fences, though a session may protect it: so it is linearizable, whatever the client asked for.
+    pub must_be_fenced: bool,
 }
 
 /// No revision: what is there now.
 pub const PRESENT: i64 = i64::MAX;
 
-impl Ask<'_> {
-    fn message(&self) -> &[u8] {
+impl<'a> Ask<'a> {
+    /// An ordinary request, at no revision.
+    pub fn new(kind: Kind<'a>, frame: Bytes, class: Class) -> Self {
+        Self { kind, frame, class, place: Place::Counted, revision: PRESENT, must_be_fenced: false }
+    }
+
+    pub fn message(&self) -> &[u8] {
         &self.frame[frame::PREFIX_LEN..]
     }
 
@@ -95,6 +105,8 @@ pub enum Answer {
     Open(Opened),
     /// A message that was read whole, without our header.
     Message(Bytes),
+    /// The same, translated.
+    Pieces(Pieces),
 }
 
 /// Asks once.
@@ -102,12 +114,24 @@ pub enum Answer {
 /// # Errors
 /// [`RequestError::Void`]: nothing was applied, what came must not be told, and the grant is worth nothing any more.
 pub async fn ask(cx: &Context, grant: &Grant, ask: &Ask<'_>) -> Result<Answer, RequestError> {
+    match grant.line() {
+        None => ask_raw(cx, grant, ask).await,
+        // Its state is large, and routes that were not moved shall not carry it.
+        Some(moved) => Box::pin(translated::ask(cx, grant, moved, ask)).await,
+    }
+}
+
+/// Asks once, in the shard's own revisions.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_raw(cx: &Context, grant: &Grant, ask: &Ask<'_>) -> Result<Answer, RequestError> {
     // An earlier reign's, that this shard has no part in.
     if ask.revision <= grant.floor() {
         return Err(compacted());
     }
     let pool = cx.worker.pool(grant.shard);
-    let fenced = grant.is_fenced() && (ask.kind.writes() || !grant.has_session(cx));
+    let fenced = grant.is_fenced() && (ask.kind.writes() || ask.must_be_fenced || !grant.has_session(cx));
     let identity = &cx.gateway().identity;
     if !fenced {
         let call = forward::call(cx, ask.kind.path(), ask.frame.clone(), ask.class, ask.kind.retry());
@@ -155,17 +179,50 @@ pub async fn read(
     class: Class,
     max: usize,
 ) -> Result<Bytes, RequestError> {
+    let request = Ask::new(Kind::Range, frame, class);
+    whole_in_time(cx, grant, ask(cx, grant, &request), max).await
+}
+
+/// [`read`] in the shard's own revisions.
+pub async fn read_raw(
+    cx: &Context,
+    grant: &Grant,
+    frame: Bytes,
+    class: Class,
+    max: usize,
+) -> Result<Bytes, RequestError> {
+    let request = Ask::new(Kind::Range, frame, class);
+    whole_in_time(cx, grant, ask_raw(cx, grant, &request), max).await
+}
+
+async fn whole_in_time(
+    cx: &Context,
+    grant: &Grant,
+    answer: impl Future<Output = Result<Answer, RequestError>>,
+    max: usize,
+) -> Result<Bytes, RequestError> {
     let shard = cx.worker.pool(grant.shard).shard();
-    let request = Ask { kind: Kind::Range, frame, class, place: Place::Counted, revision: PRESENT };
-    let work = async {
-        match ask(cx, grant, &request).await? {
-            Answer::Early(headers) => Err(early(&headers, &shard.name)),
-            Answer::Message(message) => Ok(message),
-            Answer::Open(opened) => Ok(opened.read(&shard.name, max).await?),
-        }
-    };
+    let work = async { whole(answer.await?, &shard.name, max).await };
     let timed_out = |_| UpstreamError::TimedOut { shard: shard.name.clone() };
     tokio::time::timeout(shard.bounds().request_timeout, work).await.map_err(timed_out)?
+}
+
+/// The message of an answer, at most `max` bytes of it, its revision in its header.
+///
+/// # Errors
+/// A status other than OK is one.
+pub async fn whole(answer: Answer, shard: &str, max: usize) -> Result<Bytes, RequestError> {
+    let message = match answer {
+        Answer::Early(headers) => return Err(early(&headers, shard)),
+        Answer::Open(opened) => return Ok(opened.read_with_header(shard, max).await?),
+        Answer::Message(message) => message,
+        Answer::Pieces(pieces) => pieces.into_bytes(),
+    };
+    if message.len() > max {
+        let text = format!("grpc: received message larger than max ({} vs. {max})", message.len());
+        return Err(Status::new(Code::ResourceExhausted, text).into());
+    }
+    Ok(message)
 }
 
 /// The error that an answer without a message is.
@@ -184,7 +241,7 @@ fn placed(mut call: etcd_prism_upstream::Call, place: Place) -> etcd_prism_upstr
 /// Places a request and asks until there is an answer that may be passed on. The caller bounds it.
 ///
 /// # Errors
-/// `Spans` with `what` if more than one shard would be needed.
+/// `Spans` with `what` if more than one place would be needed.
 pub async fn exchange(
     cx: &Context,
     footprint: &Footprint,
@@ -198,10 +255,7 @@ pub async fn exchange(
             Placement::One(grant) => grant,
             Placement::Spans(spans) => {
                 place::account(routed, footprint, true);
-                let names = spans.names;
-                return Err(RequestError::Spans(format!(
-                    "{what} cannot span the routes {names}: they live on different shards"
-                )));
+                return Err(spans.refused(what));
             }
         };
         place::account(routed, footprint, false);

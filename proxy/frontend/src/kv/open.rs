@@ -27,6 +27,8 @@ pub struct Opened {
     pub trailing: usize,
     /// What makes its header ours.
     pub patch: Bytes,
+    /// The message's own header says nothing: `patch` has the revision.
+    pub is_headless: bool,
     pub reply: Reply,
 }
 
@@ -68,19 +70,20 @@ pub async fn open(
         if first.len() > PREFIX_LEN + len {
             return Err(bad("more than one message"));
         }
-        let (skip, own, patch) = match form {
-            None => (0, len, identity.header_patch.clone()),
+        let (skip, own, patch, is_headless) = match form {
+            None => (0, len, identity.header_patch.clone(), false),
             Some(form) => {
                 let start = fence::start(form, len, &first[PREFIX_LEN..]).map_err(|e| bad(&e.to_string()))?;
                 match start {
                     Start::More => continue,
                     Start::Failed => return whole(reply, first, len, shard).await.map(Opening::Failed),
                     Start::Passed { skip, len, .. } if form == Form::Appended => {
-                        (skip, len, identity.header_patch.clone())
+                        (skip, len, identity.header_patch.clone(), false)
                     }
                     Start::Passed { skip, len, revision, raft_term } => {
                         let (cluster, member) = (identity.cluster_id, identity.member_id);
-                        (skip, len, patch::header_of(cluster, member, revision, raft_term).into_bytes())
+                        let patch = patch::header_of(cluster, member, revision, raft_term);
+                        (skip, len, patch.into_bytes(), true)
                     }
                 }
             }
@@ -94,7 +97,8 @@ pub async fn open(
         }
         let left = own - come;
         let trailing = PREFIX_LEN + len - first.len() - left;
-        return Ok(Opening::Open(Opened { first: first.slice(start..end), left, trailing, patch, reply }));
+        let first = first.slice(start..end);
+        return Ok(Opening::Open(Opened { first, left, trailing, patch, is_headless, reply }));
     }
 }
 
@@ -117,6 +121,16 @@ impl Opened {
         }
         end(&mut self.reply, shard).await?;
         Ok(message)
+    }
+
+    /// [`Self::read`], the revision in the message's header wherever the shard put it.
+    pub async fn read_with_header(self, shard: &str, max: usize) -> Result<Bytes, UpstreamError> {
+        let header = self.is_headless.then(|| self.patch.clone());
+        let message = self.read(shard, max).await?;
+        Ok(match header {
+            Some(header) => join(message, header),
+            None => message,
+        })
     }
 
     /// The next piece of the client's message; `None` behind the last one, once the reply has ended well.

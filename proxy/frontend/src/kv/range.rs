@@ -37,11 +37,9 @@ pub async fn handle(
     let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
     let probe = range.keys.is_single() && HEALTH_KEYS.contains(&range.keys.key);
     let ask = Ask {
-        kind: Kind::Range,
-        frame: request.patched(clamp.as_slice()),
-        class: class_of(range.keys, range.count_only),
         place: if probe { Place::Reserved } else { Place::Counted },
         revision: if range.revision > 0 { range.revision } else { PRESENT },
+        ..Ask::new(Kind::Range, request.patched(clamp.as_slice()), class_of(range.keys, range.count_only))
     };
     let deadline = place::deadline(cx, &footprint);
     loop {

@@ -1,11 +1,11 @@
-//! A Range over several shards.
+//! A Range over several places: shards, or lines of revisions.
 //!
-//! Each shard is read at one revision of its own, so what is merged is one snapshot per shard. Revisions of different
-//! shards cannot be compared: a range at a given revision is refused, and the reply's revision is the lowest.
+//! Each place is read at one revision of its own, so what is merged is one snapshot per place. Their revisions cannot be
+//! compared: a range at a given revision is refused, and the reply's revision is the lowest.
 
 use std::collections::BTreeMap;
 
-use etcd_prism_routing::{Segment, ShardId};
+use etcd_prism_routing::Segment;
 use etcd_prism_upstream::{Class, UpstreamError};
 use etcd_prism_wire::patch::{self, Patch};
 use etcd_prism_wire::request::Range;
@@ -16,7 +16,7 @@ use crate::body::ResponseBody;
 use crate::context::Context;
 use crate::error::RequestError;
 use crate::kv::exchange;
-use crate::place::Spans;
+use crate::place::{Grant, Group, Spans};
 use crate::respond;
 
 mod concat;
@@ -49,7 +49,7 @@ pub async fn range(
     }
     // The caller found that the range, clamped, spans shards: it is not empty.
     let visible = range.keys.clamped().unwrap_or_default();
-    let segments = spans.segments(cx, visible);
+    let segments = spans.segments(cx, visible)?;
     let pins = pin(cx, spans, &segments, message).await?;
     let total: i64 = pins.counts.iter().sum();
     let header = patch::header_at(
@@ -83,16 +83,16 @@ struct Plan<'p> {
     spans: &'p Spans,
     /// The client's RangeRequest.
     message: &'p [u8],
-    segments: &'p [Segment<'p>],
+    segments: &'p [Segment<'p, Group>],
     pins: &'p Pins,
     /// The merged reply's header, as a patch.
     header: &'p [u8],
 }
 
 impl Plan<'_> {
-    /// The request for one segment, pinned to its shard's revision, with `extra` appended.
-    fn request(&self, segment: &Segment<'_>, extra: Patch) -> bytes::Bytes {
-        let revision = self.pins.revisions.get(&segment.shard).copied().unwrap_or(0);
+    /// The request for one segment, pinned to its place's revision, with `extra` appended.
+    fn request(&self, segment: &Segment<'_, Group>, extra: Patch) -> bytes::Bytes {
+        let revision = self.pins.revisions.get(&segment.place).copied().unwrap_or(0);
         let keys = Patch::new().keys(patch::RANGE_KEYS, segment.keys).int64(REVISION, revision);
         frame::encode(&[self.message, keys.as_slice(), extra.as_slice()])
     }
@@ -102,36 +102,36 @@ impl Plan<'_> {
     }
 }
 
-/// The revision that each shard is read at, and how many keys each segment holds there.
+/// The revision that each place is read at, and how many keys each segment holds there.
 struct Pins {
-    revisions: BTreeMap<ShardId, i64>,
+    revisions: BTreeMap<Group, i64>,
     /// By segment.
     counts: Vec<i64>,
 }
 
-/// Fixes the revision of every shard with its first segment's count, then counts the other segments at it.
+/// Fixes the revision of every place with its first segment's count, then counts the other segments at it.
 async fn pin(
     cx: &Context,
     spans: &Spans,
-    segments: &[Segment<'_>],
+    segments: &[Segment<'_, Group>],
     message: &[u8],
 ) -> Result<Pins, RequestError> {
-    let mut first: BTreeMap<ShardId, usize> = BTreeMap::new();
+    let mut first: BTreeMap<Group, usize> = BTreeMap::new();
     for (i, segment) in segments.iter().enumerate() {
-        first.entry(segment.shard).or_insert(i);
+        first.entry(segment.place).or_insert(i);
     }
     let mut counts = vec![0; segments.len()];
     let mut revisions = BTreeMap::new();
     let firsts = first.values().map(|&i| count(cx, spans, &segments[i], message, 0));
     for (&i, answer) in first.values().zip(futures_util::future::join_all(firsts).await) {
         let (revision, keys) = answer?;
-        revisions.insert(segments[i].shard, revision);
+        revisions.insert(segments[i].place, revision);
         counts[i] = keys;
     }
     let others: Vec<usize> =
-        (0..segments.len()).filter(|i| first.get(&segments[*i].shard) != Some(i)).collect();
+        (0..segments.len()).filter(|i| first.get(&segments[*i].place) != Some(i)).collect();
     let reads = others.iter().map(|&i| {
-        let revision = revisions.get(&segments[i].shard).copied().unwrap_or(0);
+        let revision = revisions.get(&segments[i].place).copied().unwrap_or(0);
         count(cx, spans, &segments[i], message, revision)
     });
     for (&i, answer) in others.iter().zip(futures_util::future::join_all(reads).await) {
@@ -140,11 +140,11 @@ async fn pin(
     Ok(Pins { revisions, counts })
 }
 
-/// The shard's revision and the number of keys in a segment.
+/// The place's revision and the number of keys in a segment.
 async fn count(
     cx: &Context,
     spans: &Spans,
-    segment: &Segment<'_>,
+    segment: &Segment<'_, Group>,
     message: &[u8],
     revision: i64,
 ) -> Result<(i64, i64), RequestError> {
@@ -154,20 +154,21 @@ async fn count(
         .int64(LIMIT, 0)
         .varint(COUNT_ONLY, 1);
     let frame = frame::encode(&[message, patch.as_slice()]);
-    let grant = spans.grant(segment.shard)?;
+    let grant = spans.grant(segment.place)?;
     let reply = exchange::read(cx, grant, frame, Class::Unary, MAX_COUNT_REPLY).await?;
-    let reply = parse(cx, segment.shard, &reply)?;
+    let reply = parse(cx, grant, &reply)?;
     Ok((reply.revision, reply.count))
 }
 
 fn parse<'m>(
     cx: &Context,
-    shard: ShardId,
+    grant: &Grant,
     message: &'m [u8],
 ) -> Result<response::RangeReply<'m>, UpstreamError> {
-    response::range(message).map_err(|e| malformed(cx, shard, &e))
+    response::range(message).map_err(|e| malformed(cx, grant, &e))
 }
 
-fn malformed(cx: &Context, shard: ShardId, reason: &dyn std::fmt::Display) -> UpstreamError {
-    UpstreamError::BadReply { shard: cx.worker.pool(shard).shard().name.clone(), reason: reason.to_string() }
+fn malformed(cx: &Context, grant: &Grant, reason: &dyn std::fmt::Display) -> UpstreamError {
+    let shard = cx.worker.pool(grant.shard).shard().name.clone();
+    UpstreamError::BadReply { shard, reason: reason.to_string() }
 }

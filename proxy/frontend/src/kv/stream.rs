@@ -1,11 +1,12 @@
 //! RangeStream.
 //!
 //! Passed through where the shard speaks it (etcd 3.7). Older shards are read page by page at one revision: a single
-//! `Unimplemented` would make an API server give up streaming for every resource. A range over several shards chains
-//! them in key order. Header, `more` and `count` come with the last chunk only.
+//! `Unimplemented` would make an API server give up streaming for every resource. So are routes that were moved, whose
+//! pages are translated. A range over several places chains them in key order. Header, `more` and `count` come with the
+//! last chunk only.
 
 use bytes::Bytes;
-use etcd_prism_routing::{Footprint, Segment, ShardId};
+use etcd_prism_routing::{Footprint, Segment};
 use etcd_prism_upstream::reply::MAX_REPLY;
 use etcd_prism_upstream::{Class, Retry, ShardState, UpstreamError};
 use etcd_prism_wire::frame;
@@ -21,7 +22,7 @@ use crate::context::Context;
 use crate::error::{RequestError, compacted};
 use crate::kv::{exchange, forward, span};
 use crate::metrics::Routed;
-use crate::place::{self, Grant, Placement};
+use crate::place::{self, Grant, Group, Placement};
 use crate::unary::UnaryRequest;
 use crate::{relay, respond};
 
@@ -68,19 +69,21 @@ async fn begin(
         Placement::One(grant) if range.revision > 0 && range.revision <= grant.floor() => Err(compacted()),
         // Without a session every chunk would have to be asked about: pages are.
         Placement::One(grant)
-            if speaks_range_stream(cx.worker.pool(grant.shard).shard()) && grant.has_session(cx) =>
+            if grant.line().is_none()
+                && speaks_range_stream(cx.worker.pool(grant.shard).shard())
+                && grant.has_session(cx) =>
         {
             let clamp = patch::clamp(patch::RANGE_KEYS, range.keys).unwrap_or_default();
             pass_through(cx, &grant, request.patched(clamp.as_slice())).await
         }
         Placement::One(grant) => {
             let keys = if range.keys.clamped().is_some() { visible } else { patch::NOTHING };
-            let segment = Segment { keys, shard: grant.shard };
+            let segment = Segment { keys, place: Group::ONLY };
             in_pages(cx, vec![grant], &[segment], range, request).await
         }
         Placement::Spans(spans) if range.revision > 0 => Err(span::at_a_revision(&spans)),
         Placement::Spans(spans) => {
-            let segments = spans.segments(cx, visible);
+            let segments = spans.segments(cx, visible)?;
             in_pages(cx, spans.grants, &segments, range, request).await
         }
     }
@@ -90,11 +93,11 @@ async fn begin(
 async fn in_pages(
     cx: &Context,
     grants: Vec<Grant>,
-    segments: &[Segment<'_>],
+    segments: &[Segment<'_, Group>],
     range: &Range<'_>,
     request: &UnaryRequest,
 ) -> Result<Response<ResponseBody>, RequestError> {
-    let owned = |s: &Segment<'_>| (s.keys.key.to_vec(), s.keys.range_end.to_vec(), s.shard);
+    let owned = |s: &Segment<'_, Group>| (s.keys.key.to_vec(), s.keys.range_end.to_vec(), s.place);
     let segments: Vec<OwnedSegment> = segments.iter().map(owned).collect();
     let mut pages = Pages {
         cx: cx.clone(),
@@ -179,7 +182,7 @@ async fn pass_through(
 
 #[derive(Default)]
 struct Totals {
-    /// Lowest revision of the shards read.
+    /// Lowest revision of the places read.
     revision: Option<i64>,
     count: i64,
     more: bool,
@@ -193,24 +196,24 @@ struct Page {
 /// Reads segments page by page.
 struct Pages {
     cx: Context,
-    /// For each shard.
+    /// For each group.
     grants: Vec<Grant>,
     message: Bytes,
     /// Pairs that may still be sent.
     left: i64,
     count_only: bool,
-    /// The revision asked for; 0: each shard's latest.
+    /// The revision asked for; 0: each place's latest.
     pinned: i64,
     out: Totals,
 }
 
-type OwnedSegment = (Vec<u8>, Vec<u8>, ShardId);
+type OwnedSegment = (Vec<u8>, Vec<u8>, Group);
 
 impl Pages {
     async fn first_page(&mut self, segments: &[OwnedSegment]) -> Result<Option<Page>, RequestError> {
-        let Some((key, end, shard)) = segments.first() else { return Ok(None) };
+        let Some((key, end, group)) = segments.first() else { return Ok(None) };
         let limit = FIRST_PAGE.min(self.left);
-        Ok(Some(self.read(*shard, key, end, self.pinned, limit).await?))
+        Ok(Some(self.read(*group, key, end, self.pinned, limit).await?))
     }
 
     async fn run(
@@ -221,10 +224,10 @@ impl Pages {
     ) -> Result<(), RequestError> {
         // The last chunk of pairs waits here: header and counts go with it.
         let mut chunk = Bytes::new();
-        let mut pins: Vec<(ShardId, i64)> = Vec::new();
-        for (key, end, shard) in segments {
+        let mut pins: Vec<(Group, i64)> = Vec::new();
+        for (key, end, group) in segments {
             let mut key = key.clone();
-            let mut revision = pins.iter().find(|(s, _)| s == shard).map_or(self.pinned, |(_, r)| *r);
+            let mut revision = pins.iter().find(|(g, _)| g == group).map_or(self.pinned, |(_, r)| *r);
             let mut limit = FIRST_PAGE;
             let mut counted = false;
             loop {
@@ -235,12 +238,12 @@ impl Pages {
                 }
                 let page = match first.take() {
                     Some(page) => page,
-                    None => self.read(*shard, &key, end, revision, ask).await?,
+                    None => self.read_on(*group, &key, end, revision, ask).await?,
                 };
                 let reply = response::range(&page.message)?;
                 if revision == 0 {
                     revision = reply.revision;
-                    pins.push((*shard, revision));
+                    pins.push((*group, revision));
                 }
                 self.out.revision = Some(self.out.revision.map_or(reply.revision, |r| r.min(reply.revision)));
                 if !counted {
@@ -278,9 +281,50 @@ impl Pages {
         self.send(chunk, [header.as_slice(), tail.as_slice()].concat().into(), sender).await
     }
 
+    /// Reads a page of a stream that has begun. Where a session ran out on the way the next read carries its fence; where
+    /// the route has moved its line tells where the pages are.
+    async fn read_on(
+        &mut self,
+        group: Group,
+        key: &[u8],
+        end: &[u8],
+        revision: i64,
+        limit: i64,
+    ) -> Result<Page, RequestError> {
+        let mut footprint = Footprint::default();
+        self.grants.iter().skip(group.index()).take(1).flat_map(Grant::routes).for_each(|r| footprint.add(r));
+        let deadline = place::deadline(&self.cx, &footprint);
+        place::bounded(deadline, async {
+            loop {
+                match self.read(group, key, end, revision, limit).await {
+                    Err(RequestError::Void) => {
+                        let placement = Placement::of(&self.cx, &footprint, deadline).await?;
+                        self.go_on(group, placement, revision)?;
+                    }
+                    page => return page,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Takes the place where a group is now, for pages at a revision; 0: the latest.
+    fn go_on(&mut self, group: Group, placement: Placement, revision: i64) -> Result<(), RequestError> {
+        let Placement::One(new) = placement else { return Err(RequestError::Void) };
+        let Some(grant) = self.grants.get_mut(group.index()) else { return Err(RequestError::Void) };
+        let has_it = new.line().is_some()
+            || revision == 0
+            || (grant.line().is_none() && new.shard == grant.shard && revision > new.floor());
+        if !has_it {
+            return Err(compacted());
+        }
+        *grant = new;
+        Ok(())
+    }
+
     async fn read(
         &self,
-        shard: ShardId,
+        group: Group,
         key: &[u8],
         end: &[u8],
         revision: i64,
@@ -289,13 +333,8 @@ impl Pages {
         let keys = Patch::new().keys(patch::RANGE_KEYS, KeyRange::new(key, end));
         let patch = keys.int64(REVISION, revision).int64(LIMIT, limit);
         let frame = frame::encode(&[&self.message, patch.as_slice()]);
-        let grant = self.grants.iter().find(|g| g.shard == shard).ok_or(RequestError::Void)?;
-        let read = || exchange::read(&self.cx, grant, frame.clone(), Class::Bulk, MAX_REPLY);
-        let message = match read().await {
-            // The session ran out on the way, the route is served as it was: the next read carries its fence.
-            Err(RequestError::Void) if grant.stands(&self.cx) => read().await?,
-            message => message?,
-        };
+        let grant = self.grants.get(group.index()).ok_or(RequestError::Void)?;
+        let message = exchange::read(&self.cx, grant, frame, Class::Bulk, MAX_REPLY).await?;
         Ok(Page { message })
     }
 

@@ -5,13 +5,13 @@ use etcd_prism_proto::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use etcd_prism_routing::Footprint;
-use etcd_prism_upstream::{Class, Place, UpstreamError, rpc};
+use etcd_prism_upstream::{Class, UpstreamError, rpc};
 use etcd_prism_wire::{frame, request};
 use prost::Message;
 
 use crate::context::Context;
 use crate::error::RequestError;
-use crate::kv::exchange::{self, Answer, Ask, Kind, PRESENT};
+use crate::kv::exchange::{self, Answer, Ask, Kind};
 use crate::kv::{leased, write};
 use crate::metrics::Routed;
 use crate::place::{self, Grant};
@@ -71,7 +71,7 @@ pub async fn txn(
 }
 
 fn ask(kind: Kind<'_>, frame: Bytes) -> Ask<'_> {
-    Ask { kind, frame, class: Class::Unary, place: Place::Counted, revision: PRESENT }
+    Ask::new(kind, frame, Class::Unary)
 }
 
 /// The reply, whose header is ours already.
@@ -89,6 +89,7 @@ async fn send<R: Message + Default>(
         let (message, header) = match answer {
             Answer::Early(headers) => return Err(exchange::early(&headers, shard)),
             Answer::Message(message) => (message, cx.gateway().identity.header_patch.clone()),
+            Answer::Pieces(pieces) => (pieces.into_bytes(), cx.gateway().identity.header_patch.clone()),
             Answer::Open(opened) => {
                 let header = opened.patch.clone();
                 (opened.read(shard, MAX_REPLY).await?, header)

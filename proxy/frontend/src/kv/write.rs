@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use etcd_prism_routing::Footprint;
-use etcd_prism_upstream::{Class, Place};
+use etcd_prism_upstream::Class;
 use etcd_prism_wire::keys::RESERVED;
 use etcd_prism_wire::request::{self, Use};
 use etcd_prism_wire::{frame, patch};
@@ -90,7 +90,7 @@ pub async fn txn(cx: &Context, request: UnaryRequest, routed: &mut Routed) -> Re
 }
 
 fn ask(kind: Kind<'_>, frame: Bytes) -> Ask<'_> {
-    Ask { kind, frame, class: Class::Unary, place: Place::Counted, revision: PRESENT }
+    Ask::new(kind, frame, Class::Unary)
 }
 
 /// Sends a request that belongs on one shard.

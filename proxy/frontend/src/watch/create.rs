@@ -1,5 +1,6 @@
 //! Creating a watcher.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -18,8 +19,9 @@ use super::messages;
 use super::outbox::Source;
 use super::rights::present;
 use super::watcher::{Leg, LegState, Watcher};
+use crate::context::Context;
 use crate::error::RequestError;
-use crate::place::{Grant, Placement};
+use crate::place::{Grant, Placement, Spans};
 
 /// How long a create may keep others on its stream waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -126,17 +128,11 @@ impl Driver {
                 return self.fail_create(None, &reason);
             }
             // One leg per shard over everything in between, so that a revision stays in one response.
-            Ok(Placement::Spans(spans)) => {
-                let mut legs: SmallVec<[Leg; 1]> = SmallVec::new();
-                for segment in spans.segments(&self.cx, keys) {
-                    match (legs.iter_mut().find(|l| l.shard == segment.shard), spans.grant(segment.shard)) {
-                        (Some(leg), _) => leg.range_end = Bytes::copy_from_slice(segment.keys.range_end),
-                        (None, Ok(grant)) => legs.push(leg(grant, segment.keys, 0, true)),
-                        (None, Err(error)) => return self.fail_create(None, &error.status().message),
-                    }
-                }
-                legs
-            }
+            Ok(Placement::Spans(spans)) => match legs_of(&self.cx, &spans, keys) {
+                Ok(legs) => legs,
+                Err(error) if error.may_pass() => return self.place_again(),
+                Err(error) => return self.fail_create(None, &error.status().message),
+            },
             Err(error) if error.may_pass() => return self.place_again(),
             Err(error) => return self.fail_create(None, &error.status().message),
         };
@@ -314,6 +310,29 @@ pub(super) fn ask(link: &mut Link, leg: &mut Leg, id: i64, create: &[u8]) {
     link.legs.insert(leg.upstream_id, id);
     link.asked.push_back(leg.upstream_id);
     link.send(messages::create(create, leg));
+}
+
+/// The legs of a watcher that spans shards.
+///
+/// # Errors
+/// A shard would need two: the responses of one could not be told from those of the other.
+fn legs_of(cx: &Context, spans: &Spans, keys: KeyRange<'_>) -> Result<SmallVec<[Leg; 1]>, RequestError> {
+    let distinct: BTreeSet<ShardId> = spans.grants.iter().map(|grant| grant.shard).collect();
+    if distinct.len() < spans.grants.len() {
+        return Err(RequestError::Spans(format!(
+            "a watch cannot span the routes {}: some of them are on one shard and have different lines of revisions",
+            spans.names
+        )));
+    }
+    let mut legs: SmallVec<[Leg; 1]> = SmallVec::new();
+    for segment in spans.segments(cx, keys)? {
+        let grant = spans.grant(segment.place)?;
+        match legs.iter_mut().find(|l| l.shard == grant.shard) {
+            Some(leg) => leg.range_end = Bytes::copy_from_slice(segment.keys.range_end),
+            None => legs.push(leg(grant, segment.keys, 0, true)),
+        }
+    }
+    Ok(legs)
 }
 
 fn leg(grant: &Grant, keys: KeyRange<'_>, start: i64, shared_range: bool) -> Leg {

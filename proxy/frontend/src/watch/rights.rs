@@ -47,7 +47,7 @@ impl Gate {
 /// The present revision of a shard, read by right of `grant`.
 pub(super) async fn present(cx: &Context, grant: &Grant) -> Result<i64, RequestError> {
     let request = RangeRequest { key: CLIENT_END.into(), count_only: true, ..RangeRequest::default() };
-    let reply = exchange::read(cx, grant, rpc::frame_of(&request), Class::Unary, MAX_REPLY).await?;
+    let reply = exchange::read_raw(cx, grant, rpc::frame_of(&request), Class::Unary, MAX_REPLY).await?;
     Ok(response::revision(&reply)?)
 }
 

@@ -1,13 +1,14 @@
-//! The whole of a range in key order: the shards' replies put one after the other, without holding them.
+//! The whole of a range in key order: the replies put one after the other, without holding those that need no translation.
 //!
 //! Messages of one type concatenate to one message: the pairs follow each other, and the last header, `more` and `count`
 //! win. The length of a reply is known from its first bytes, so the length of the merged message is known before its
 //! first byte is sent, and the replies stream through.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use etcd_prism_routing::Segment;
-use etcd_prism_upstream::{Class, Place, UpstreamError, reply};
+use etcd_prism_upstream::{Class, UpstreamError, reply};
 use etcd_prism_wire::patch::Patch;
+use etcd_prism_wire::translate::Pieces;
 use etcd_prism_wire::{Code, Status, frame};
 use http::Response;
 use http_body::Frame;
@@ -17,14 +18,45 @@ use tokio::time::Instant;
 use super::{COUNT, MORE, Plan, malformed};
 use crate::body::ResponseBody;
 use crate::error::RequestError;
-use crate::kv::exchange::{self, Answer, Ask, Kind, PRESENT};
+use crate::kv::exchange::{self, Answer, Ask, Kind};
 use crate::kv::open::Opened;
+use crate::place::Group;
 use crate::respond;
+
+/// Bytes of a translated reply that leave in one frame.
+const CHUNK: usize = 256 << 10;
 
 /// A segment's reply.
 struct Part {
     shard: String,
-    opened: Opened,
+    message: Message,
+}
+
+enum Message {
+    /// As it comes from the shard.
+    Open(Opened),
+    /// Translated, and so held whole.
+    Whole(Pieces),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match &self.message {
+            Message::Open(opened) => opened.message_len(),
+            Message::Whole(pieces) => pieces.len(),
+        }
+    }
+
+    /// The next bytes of it.
+    async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        match &mut self.message {
+            Message::Open(opened) => opened.next(&self.shard).await,
+            Message::Whole(pieces) => {
+                let len = pieces.len().min(CHUNK);
+                Ok((len > 0).then(|| pieces.copy_to_bytes(len)))
+            }
+        }
+    }
 }
 
 /// Asks all segments that hold keys at once, then sends their replies in key order.
@@ -34,7 +66,7 @@ pub(super) async fn stream(plan: Plan<'_>) -> Result<Response<ResponseBody>, Req
     let parts = futures_util::future::try_join_all(opens).await?;
     let tail = Patch::new().int64(MORE, 0).int64(COUNT, plan.total());
     let tail = [plan.header, tail.as_slice()].concat();
-    let len = parts.iter().map(|p| p.opened.message_len()).sum::<usize>() + tail.len();
+    let len = parts.iter().map(Part::len).sum::<usize>() + tail.len();
     if len > reply::MAX_REPLY {
         let text = format!("grpc: trying to send message larger than max ({len} vs. {})", reply::MAX_REPLY);
         return Err(Status::new(Code::ResourceExhausted, text).into());
@@ -65,29 +97,25 @@ pub(super) async fn stream(plan: Plan<'_>) -> Result<Response<ResponseBody>, Req
     Ok(respond::with_body(ResponseBody::Stream(receiver)))
 }
 
-async fn open(plan: Plan<'_>, segment: &Segment<'_>) -> Result<Part, RequestError> {
-    let shard = plan.cx.worker.pool(segment.shard).shard();
-    let request = Ask {
-        kind: Kind::Range,
-        frame: plan.request(segment, Patch::new()),
-        class: Class::Bulk,
-        place: Place::Counted,
-        revision: PRESENT,
-    };
+async fn open(plan: Plan<'_>, segment: &Segment<'_, Group>) -> Result<Part, RequestError> {
+    let grant = plan.spans.grant(segment.place)?;
+    let shard = plan.cx.worker.pool(grant.shard).shard();
+    let request = Ask::new(Kind::Range, plan.request(segment, Patch::new()), Class::Bulk);
     let deadline = Instant::now() + shard.bounds().request_timeout;
-    let grant = plan.spans.grant(segment.shard)?;
     let ask = exchange::ask(plan.cx, grant, &request);
     let name = shard.name.clone();
-    match exchange::bounded(plan.cx, segment.shard, deadline, ask).await? {
-        Answer::Open(opened) => Ok(Part { shard: name, opened }),
-        Answer::Early(headers) => Err(exchange::early(&headers, &name)),
-        Answer::Message(_) => Err(malformed(plan.cx, segment.shard, &"a read cannot fail").into()),
-    }
+    let message = match exchange::bounded(plan.cx, grant.shard, deadline, ask).await? {
+        Answer::Open(opened) => Message::Open(opened),
+        Answer::Pieces(pieces) => Message::Whole(pieces),
+        Answer::Early(headers) => return Err(exchange::early(&headers, &name)),
+        Answer::Message(_) => return Err(malformed(plan.cx, grant, &"a read cannot fail").into()),
+    };
+    Ok(Part { shard: name, message })
 }
 
 /// Passes one reply on, to its last byte.
 async fn pump(part: &mut Part, sender: &mpsc::Sender<Frame<Bytes>>) -> Result<(), UpstreamError> {
-    while let Some(data) = part.opened.next(&part.shard).await? {
+    while let Some(data) = part.next().await? {
         if sender.send(Frame::data(data)).await.is_err() {
             return Err(Status::new(Code::Canceled, "client is gone").into());
         }

@@ -1,4 +1,4 @@
-//! A part of a range, or a range in another order: the shards' replies are read, sorted and cut.
+//! A part of a range, or a range in another order: the replies are read, sorted and cut.
 
 use bytes::{Bytes, BytesMut};
 use etcd_prism_upstream::Class;
@@ -49,9 +49,9 @@ pub(super) async fn collect(
         }
         let ask = if room == usize::MAX { 0 } else { room.max(1) as i64 };
         let frame = plan.request(segment, Patch::new().int64(LIMIT, ask));
-        let grant = plan.spans.grant(segment.shard)?;
+        let grant = plan.spans.grant(segment.place)?;
         let message = exchange::read(plan.cx, grant, frame, Class::Bulk, MAX_HELD - held).await?;
-        let reply = parse(plan.cx, segment.shard, &message)?;
+        let reply = parse(plan.cx, grant, &message)?;
         if room == 0 {
             // Only whether anything passes the filters was still to be known.
             more |= !reply.kvs.is_empty();
