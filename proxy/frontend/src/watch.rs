@@ -6,13 +6,20 @@
 //! nothing. A client that does not read costs a bounded queue: its links are closed, and opened again where it left off.
 
 mod create;
+mod cut;
 mod driver;
 mod early;
+mod handover;
+mod line;
 mod link;
 mod messages;
 mod outbox;
+mod ownership;
+mod placing;
 mod progress;
 mod rights;
+mod span;
+mod translation;
 mod upstream;
 mod watcher;
 

@@ -1,6 +1,7 @@
 //! A route that was moved, as clients see it: as if nothing had happened.
 
 mod elections;
+mod handover;
 mod reads;
 mod refused;
 mod rig;

@@ -1,6 +1,5 @@
 //! Creating a watcher.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -17,11 +16,11 @@ use super::early::{Early, Part};
 use super::link::Link;
 use super::messages;
 use super::outbox::Source;
+use super::placing::Unplaced;
 use super::rights::present;
-use super::watcher::{Leg, LegState, Watcher};
-use crate::context::Context;
+use super::watcher::{Leg, LegState, Legs, Watcher};
 use crate::error::RequestError;
-use crate::place::{Grant, Placement, Spans};
+use crate::place::{Grant, Placement};
 
 /// How long a create may keep others on its stream waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,28 +112,18 @@ impl Driver {
     /// It is known where the watcher is to be created.
     pub(super) fn on_placed(&mut self, placement: Result<Placement, RequestError>) {
         let Some(creating) = &self.creating else { return };
-        let (start, keys) = (creating.start, KeyRange::new(&creating.key, &creating.range_end));
-        let legs: SmallVec<[Leg; 1]> = match placement {
-            Ok(Placement::One(grant)) if start > 0 && start <= grant.floor() => {
-                return self.start_was_compacted(grant.floor() + 1);
-            }
-            Ok(Placement::One(grant)) => SmallVec::from_iter([leg(&grant, keys, start, false)]),
-            Ok(Placement::Spans(spans)) if start != 0 => {
-                let reason = format!(
-                    "etcd-prism: a watch with a start revision cannot span the routes {}: \
-                     each has a line of revisions of its own",
-                    spans.names
-                );
-                return self.fail_create(None, &reason);
-            }
-            // One leg per shard over everything in between, so that a revision stays in one response.
-            Ok(Placement::Spans(spans)) => match legs_of(&self.cx, &spans, keys) {
-                Ok(legs) => legs,
-                Err(error) if error.may_pass() => return self.place_again(),
-                Err(error) => return self.fail_create(None, &error.status().message),
-            },
-            Err(error) if error.may_pass() => return self.place_again(),
-            Err(error) => return self.fail_create(None, &error.status().message),
+        let keys = KeyRange::new(&creating.key, &creating.range_end);
+        let legs = match placement {
+            Ok(Placement::One(grant)) => self.leg_of_one(&grant, keys, creating.start),
+            Ok(Placement::Spans(spans)) => self.legs_of_several(&spans, keys, creating.start),
+            Err(error) => Err(error.into()),
+        };
+        let start = creating.start;
+        let legs = match legs {
+            Ok(legs) => legs,
+            Err(Unplaced::Void) => return self.place_again(),
+            Err(Unplaced::Compacted(revision)) => return self.start_was_compacted(revision),
+            Err(Unplaced::Refused(reason)) => return self.fail_create(None, &reason),
         };
         for leg in &legs {
             self.links.entry(leg.shard).or_insert_with(|| Link::new(leg.shard)).wanted += 1;
@@ -148,22 +137,36 @@ impl Driver {
         self.ask_creating();
     }
 
-    /// Places the create under way anew.
-    fn place_again(&mut self) {
+    /// Places the create under way anew: its client was told nothing yet.
+    pub(super) fn place_again(&mut self) {
         let Some(creating) = &mut self.creating else { return };
-        for leg in std::mem::take(&mut creating.watcher.legs) {
-            if let Some(link) = self.links.get_mut(&leg.shard) {
-                link.wanted -= 1;
-            }
-        }
+        creating.revisions = None;
+        creating.answer_revision = None;
+        creating.created = None;
+        creating.early = Early::default();
         let footprint = creating.footprint.clone();
+        let legs = std::mem::take(&mut creating.watcher.legs);
+        self.drop_legs(legs);
         let placing = self.place(footprint);
         if let Some(creating) = &mut self.creating {
             creating.placing = Some(placing);
         }
     }
 
-    /// The route was on another shard at that revision: its history there cannot be read here.
+    /// Ends what links have of the legs of a watcher that is no more. The shard that ended one itself is told too: until
+    /// then it keeps the watcher, never in sync, and with it holds back progress of the whole link.
+    pub(super) fn drop_legs(&mut self, legs: Legs) {
+        for leg in legs {
+            if let Some(link) = self.links.get_mut(&leg.shard) {
+                link.wanted -= 1;
+                if link.legs.remove(&leg.upstream_id).is_some() {
+                    link.send(messages::cancel(leg.upstream_id));
+                }
+            }
+        }
+    }
+
+    /// The history of the route at that revision cannot be read: it was another shard's, and is gone or not known.
     fn start_was_compacted(&mut self, compact_revision: i64) {
         let Some(creating) = self.creating.take() else { return };
         let identity = &self.cx.gateway().identity;
@@ -187,10 +190,12 @@ impl Driver {
         let Some(creating) = &mut self.creating else { return };
         match answer {
             Ok(revisions) => {
-                creating.answer_revision = revisions.iter().map(|(_, r)| *r).min();
                 for (shard, revision) in revisions {
                     if let Some(leg) = creating.watcher.leg_mut(shard) {
-                        leg.next = revision + 1;
+                        let shown = leg.shown(revision);
+                        creating.answer_revision =
+                            creating.answer_revision.map_or(Some(shown), |least| Some(least.min(shown)));
+                        leg.next = leg.at.as_ref().map_or(revision, |at| revision.max(at.span.first())) + 1;
                         leg.progress_from = revision;
                         // Checked when the shard answers: nothing may have been written in between.
                         leg.from_now = true;
@@ -244,27 +249,25 @@ impl Driver {
         self.watchers.insert(creating.id, creating.watcher);
     }
 
-    /// The create under way has failed: `created` and `canceled` in one. `message` is the shard's own answer.
-    pub(super) fn fail_create(&mut self, message: Option<&Bytes>, reason: &str) {
-        let identity = &self.cx.gateway().identity;
-        let frame = match message {
-            Some(message) => messages::pass_on(identity, message, messages::INVALID_ID),
-            None => {
-                // Nothing newer than what the client was shown.
-                let revision = self.links.values().map(|l| l.revision).fold(1, i64::max);
-                messages::create_failed(identity, revision, reason)
-            }
-        };
+    /// The create under way has failed: `created` and `canceled` in one. `message` is the shard's own answer, as a frame.
+    pub(super) fn fail_create(&mut self, message: Option<Bytes>, reason: &str) {
+        let frame = message.unwrap_or_else(|| {
+            messages::create_failed(&self.cx.gateway().identity, self.newest_shown(), reason)
+        });
         self.push(messages::INVALID_ID, frame);
-        let Some(creating) = self.creating.take() else { return };
-        for leg in creating.watcher.legs {
-            if let Some(link) = self.links.get_mut(&leg.shard) {
-                link.wanted -= 1;
-                if link.legs.remove(&leg.upstream_id).is_some() {
-                    link.send(messages::cancel(leg.upstream_id));
-                }
-            }
+        if let Some(creating) = self.creating.take() {
+            self.drop_legs(creating.watcher.legs);
         }
+    }
+
+    /// Nothing newer than what the client was shown.
+    fn newest_shown(&self) -> i64 {
+        if self.legs().all(|leg| leg.at.is_none()) {
+            return self.links.values().map(|l| l.revision).fold(1, i64::max);
+        }
+        // What shards call their own revisions says nothing of a line that is not theirs alone.
+        let shown = |leg: &Leg| self.links.get(&leg.shard).map_or(0, |link| leg.shown(link.revision));
+        self.legs().map(shown).fold(1, i64::max)
     }
 
     /// The create under way has taken too long. Alone on its stream it may go on waiting, as on an etcd that is down;
@@ -310,44 +313,4 @@ pub(super) fn ask(link: &mut Link, leg: &mut Leg, id: i64, create: &[u8]) {
     link.legs.insert(leg.upstream_id, id);
     link.asked.push_back(leg.upstream_id);
     link.send(messages::create(create, leg));
-}
-
-/// The legs of a watcher that spans shards.
-///
-/// # Errors
-/// A shard would need two: the responses of one could not be told from those of the other.
-fn legs_of(cx: &Context, spans: &Spans, keys: KeyRange<'_>) -> Result<SmallVec<[Leg; 1]>, RequestError> {
-    let distinct: BTreeSet<ShardId> = spans.grants.iter().map(|grant| grant.shard).collect();
-    if distinct.len() < spans.grants.len() {
-        return Err(RequestError::Spans(format!(
-            "a watch cannot span the routes {}: some of them are on one shard and have different lines of revisions",
-            spans.names
-        )));
-    }
-    let mut legs: SmallVec<[Leg; 1]> = SmallVec::new();
-    for segment in spans.segments(cx, keys)? {
-        let grant = spans.grant(segment.place)?;
-        match legs.iter_mut().find(|l| l.shard == grant.shard) {
-            Some(leg) => leg.range_end = Bytes::copy_from_slice(segment.keys.range_end),
-            None => legs.push(leg(grant, segment.keys, 0, true)),
-        }
-    }
-    Ok(legs)
-}
-
-fn leg(grant: &Grant, keys: KeyRange<'_>, start: i64, shared_range: bool) -> Leg {
-    Leg {
-        shard: grant.shard,
-        grant: grant.clone(),
-        key: Bytes::copy_from_slice(keys.key),
-        range_end: Bytes::copy_from_slice(keys.range_end),
-        upstream_id: 0,
-        state: LegState::Waiting,
-        next: start,
-        progress_from: start,
-        from_now: false,
-        in_response: false,
-        stale_progress: 0,
-        shared_range,
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_prism_routing::ShardId;
 use etcd_prism_wire::frame::FrameReader;
+use etcd_prism_wire::translate::Pieces;
 use etcd_prism_wire::{Code, Status, request};
 use http::HeaderMap;
 use http_body::Body;
@@ -19,6 +20,7 @@ use super::link::{Link, LinkEvent};
 use super::messages;
 use super::outbox::{Outbox, Source};
 use super::rights::Gate;
+use super::translation::Translating;
 use super::watcher::Watcher;
 use crate::context::Context;
 use crate::error::RequestError;
@@ -49,6 +51,8 @@ enum Event {
     Link(ShardId, LinkEvent),
     /// Whether the message that waits there may be passed on.
     Gate(ShardId, Result<i64, RequestError>),
+    /// The response that is being translated there.
+    Translated(ShardId, Result<Pieces, RequestError>),
     /// Some route is served otherwise than before, or some session has ended or begun.
     Ownership,
     /// Where a watcher is to be created.
@@ -73,6 +77,8 @@ pub(super) struct Driver {
     pub links: BTreeMap<ShardId, Link>,
     /// Messages that wait for leave to be passed on; their links are not read meanwhile.
     pub gates: BTreeMap<ShardId, Gate>,
+    /// Responses that wait for their translation; likewise.
+    pub translating: BTreeMap<ShardId, Translating>,
     pub creating: Option<Creating>,
     pub next_id: i64,
     /// Since when more is queued than the client takes: links are not read.
@@ -99,6 +105,7 @@ impl Driver {
             watchers: HashMap::new(),
             links: BTreeMap::new(),
             gates: BTreeMap::new(),
+            translating: BTreeMap::new(),
             creating: None,
             next_id: 0,
             full_since: None,
@@ -138,6 +145,7 @@ impl Driver {
                 Event::ClientGone => return None,
                 Event::Link(shard, event) => self.on_link(shard, event),
                 Event::Gate(shard, answer) => self.on_gate(shard, answer),
+                Event::Translated(shard, answer) => self.on_translated(shard, answer),
                 Event::Ownership => self.on_ownership(),
                 Event::Placed(placement) => {
                     self.on_placed(placement);
@@ -149,6 +157,7 @@ impl Driver {
                 }
                 Event::Timer => {
                     self.on_timer();
+                    self.ask_ends();
                     if self.fresh_at <= Instant::now() {
                         self.fresh_at = Instant::now() + FRESHNESS;
                         self.keep_positions_fresh();
@@ -210,19 +219,13 @@ impl Driver {
 
     /// Cancels a watcher; an unknown id gets no answer, as in etcd.
     fn cancel(&mut self, id: i64) {
-        let Some(watcher) = self.watchers.remove(&id) else { return };
-        self.cx.gateway().metrics.watchers.decrement(1.0);
+        let Some(watcher) = self.watchers.get(&id) else { return };
         let mut revision = 1;
         for leg in &watcher.legs {
-            revision = revision.max(leg.next - 1);
-            if let Some(link) = self.links.get_mut(&leg.shard) {
-                revision = revision.max(link.revision);
-                link.wanted -= 1;
-                if link.legs.remove(&leg.upstream_id).is_some() {
-                    link.send(messages::cancel(leg.upstream_id));
-                }
-            }
+            let seen = self.links.get(&leg.shard).map_or(0, |link| link.revision);
+            revision = revision.max(leg.shown(seen.max(leg.next - 1)));
         }
+        self.forget(id);
         self.outbox.forget(id);
         let canceled = messages::canceled(&self.cx.gateway().identity, revision, id);
         self.push(id, canceled);
@@ -272,7 +275,8 @@ impl Driver {
             .full_since
             .filter(|_| !self.lagging)
             .map(|since| (since + LAG_PATIENCE).max(Instant::now() + TICK));
-        let next = retries.chain(creating).chain(lag).chain([self.fresh_at]).min();
+        let ends = self.links.values().filter_map(Link::end_due);
+        let next = retries.chain(creating).chain(lag).chain(ends).chain([self.fresh_at]).min();
         self.timer.as_mut().reset(next.unwrap_or(self.fresh_at));
     }
 
@@ -287,6 +291,12 @@ impl Driver {
                 if let Some(gate) = self.gates.get_mut(shard) {
                     if let Poll::Ready(answer) = gate.poll(cx) {
                         return Poll::Ready(Event::Gate(*shard, answer));
+                    }
+                    continue;
+                }
+                if let Some(translating) = self.translating.get_mut(shard) {
+                    if let Poll::Ready(answer) = translating.poll(cx) {
+                        return Poll::Ready(Event::Translated(*shard, answer));
                     }
                     continue;
                 }

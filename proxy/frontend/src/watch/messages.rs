@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use etcd_prism_wire::patch::{self, Patch};
-use etcd_prism_wire::{KeyRange, frame};
+use etcd_prism_wire::translate::Pieces;
+use etcd_prism_wire::{KeyRange, Status, frame};
 
 use super::watcher::Leg;
 use crate::identity::Identity;
@@ -46,6 +47,23 @@ pub(super) fn progress_request() -> Bytes {
 pub(super) fn pass_on(identity: &Identity, message: &[u8], id: i64) -> Bytes {
     let patch = Patch::new().int64(WATCH_ID, id);
     frame::encode(&[message, &identity.header_patch, patch.as_slice()])
+}
+
+/// The same of a message that was translated.
+pub(super) fn pass_pieces_on(identity: &Identity, mut message: Pieces, id: i64) -> Bytes {
+    let patch = Patch::new().int64(WATCH_ID, id);
+    let pieces: Vec<Bytes> = std::iter::from_fn(|| message.next_piece()).collect();
+    let ours = [&identity.header_patch[..], patch.as_slice()];
+    let parts: Vec<&[u8]> = pieces.iter().map(|p| &p[..]).chain(ours).collect();
+    frame::encode(&parts)
+}
+
+/// A shard's message without events for the client of a leg, under this id.
+pub(super) fn pass_shown(identity: &Identity, leg: &Leg, message: &Bytes, id: i64) -> Result<Bytes, Status> {
+    Ok(match &leg.at {
+        None => pass_on(identity, message, id),
+        Some(at) => pass_pieces_on(identity, at.header(message)?, id),
+    })
 }
 
 fn header(identity: &Identity, revision: i64) -> Patch {

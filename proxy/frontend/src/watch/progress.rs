@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use etcd_prism_routing::ShardId;
+use etcd_prism_wire::Status;
 
 use super::driver::Driver;
 use super::messages;
+use super::watcher::{Leg, LegState};
 
 /// The id that means every watcher of the stream.
 const ALL: i64 = -1;
@@ -31,34 +33,65 @@ impl Driver {
 
     /// A shard answers for all its watchers of this stream, at `revision`. etcd answers only when all of them are in sync,
     /// and behind their events.
-    pub(super) fn on_progress_of_all(&mut self, shard: ShardId, message: &Bytes, revision: i64) {
+    pub(super) fn on_progress_of_all(
+        &mut self,
+        shard: ShardId,
+        message: &Bytes,
+        revision: i64,
+    ) -> Result<(), Status> {
         let for_client = self.links.get_mut(&shard).is_some_and(|link| link.progress_answered());
         if for_client {
-            self.tell_progress(shard, message, revision);
+            self.tell_progress(shard, message, revision)?;
+            let paused = |leg: &Leg| leg.shard == shard && leg.state == LegState::Paused;
+            if self.legs().any(paused)
+                && let Some(link) = self.links.get_mut(&shard)
+            {
+                link.progress_wanted = true;
+            }
         }
-        let watchers = self.watchers.values_mut().chain(self.creating.as_mut().map(|c| &mut c.watcher));
-        for watcher in watchers {
+        let creating = self.creating.as_mut().map(|c| (c.id, &mut c.watcher));
+        let watchers = self.watchers.iter_mut().map(|(id, w)| (*id, w)).chain(creating);
+        let mut over: Vec<i64> = Vec::new();
+        for (id, watcher) in watchers {
             let covered = watcher.is_covered(shard, revision);
             for leg in watcher.legs.iter_mut().filter(|l| l.shard == shard) {
                 leg.stale_progress = leg.stale_progress.saturating_sub(1);
                 if covered {
-                    leg.next = revision + 1;
+                    leg.next = leg.within(revision) + 1;
+                }
+                if leg.is_over() {
+                    over.push(id);
                 }
             }
         }
+        self.end_reigns(shard, over);
+        Ok(())
     }
 
-    fn tell_progress(&mut self, shard: ShardId, message: &Bytes, revision: i64) {
-        // One answer for all is read by clients as progress of every watcher: only right on one route, all covered.
+    fn tell_progress(&mut self, shard: ShardId, message: &Bytes, revision: i64) -> Result<(), Status> {
+        let covered = self.watchers.iter().filter(|(_, w)| w.is_covered(shard, revision));
+        let covered: Vec<(i64, &Leg)> =
+            covered.filter_map(|(id, w)| w.legs.first().map(|leg| (*id, leg))).collect();
+        // One answer for all is read by clients as progress of every watcher: only right on one route, in one reign, all
+        // covered.
         let mut routes = self.watchers.values().map(|w| w.route);
         let first = routes.next().flatten();
         let one_route = first.is_some() && routes.all(|r| r == first);
-        let covered: Vec<i64> =
-            self.watchers.iter().filter(|(_, w)| w.is_covered(shard, revision)).map(|(id, _)| *id).collect();
-        let ids = if one_route && covered.len() == self.watchers.len() { vec![ALL] } else { covered };
-        for id in ids {
-            let frame = messages::pass_on(&self.cx.gateway().identity, message, id);
+        let mut reigns = covered.iter().map(|(_, leg)| leg.at.as_ref().map(|at| at.reign));
+        let one_reign = reigns.next().is_some_and(|first| reigns.all(|reign| reign == first));
+        let identity = &self.cx.gateway().identity;
+        let frames: Vec<(i64, Bytes)> = if one_route && one_reign && covered.len() == self.watchers.len() {
+            let leg = covered.first().map(|(_, leg)| messages::pass_shown(identity, leg, message, ALL));
+            Vec::from_iter(leg.transpose()?.map(|frame| (ALL, frame)))
+        } else {
+            let frames = covered
+                .iter()
+                .map(|(id, leg)| messages::pass_shown(identity, leg, message, *id).map(|frame| (*id, frame)));
+            frames.collect::<Result<_, _>>()?
+        };
+        for (id, frame) in frames {
             self.push(id, frame);
         }
+        Ok(())
     }
 }

@@ -17,7 +17,6 @@ use etcd_prism_wire::{Status, response};
 use smallvec::SmallVec;
 
 use super::driver::Driver;
-use super::outbox::Source;
 use super::watcher::{Leg, LegState};
 use crate::context::Context;
 use crate::error::RequestError;
@@ -39,6 +38,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    pub(super) fn into_message(self) -> Bytes {
+        self.message
+    }
+
     pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<i64, RequestError>> {
         self.ask.as_mut().poll(cx)
     }
@@ -64,6 +67,18 @@ impl Driver {
                 )));
             }
         };
+        if self.concerned(shard, &view).iter().any(|g| !g.stands(&self.cx)) {
+            // It came before the news did. It is looked at again behind what the news set free.
+            self.on_ownership()?;
+            if let Some(link) = self.links.get_mut(&shard).filter(|link| link.is_open()) {
+                link.give_later(message);
+            }
+            return Ok(());
+        }
+        if self.leg_of(shard, &view).is_some_and(|leg| leg.state == LegState::Paused) {
+            let kept = self.links.get_mut(&shard).is_some_and(|link| link.keep(message));
+            return if kept { Ok(()) } else { self.hold(shard) };
+        }
         let concerned = self.concerned(shard, &view);
         if concerned.iter().all(|g| g.may_release(&self.cx)) {
             drop(concerned);
@@ -78,23 +93,27 @@ impl Driver {
         Ok(())
     }
 
+    /// The leg that a message is for, if it is for one.
+    fn leg_of(&self, shard: ShardId, view: &response::Watch<'_>) -> Option<&Leg> {
+        let link = self.links.get(&shard)?;
+        let upstream_id = if view.created { link.asked.front()? } else { &view.watch_id };
+        let id = link.legs.get(upstream_id)?;
+        let creating = self.creating.as_ref().filter(|c| c.id == *id).map(|c| &c.watcher);
+        let watcher = self.watchers.get(id).or(creating)?;
+        watcher.legs.iter().find(|l| l.shard == shard)
+    }
+
     /// By what right a message may be passed on: that of the one leg that it is for, or of all.
     fn concerned(&self, shard: ShardId, view: &response::Watch<'_>) -> SmallVec<[&Grant; 1]> {
         if view.is_progress() && view.watch_id < 0 {
             return self.grants(shard);
         }
-        let Some(link) = self.links.get(&shard) else { return SmallVec::new() };
-        let upstream_id = if view.created { link.asked.front() } else { Some(&view.watch_id) };
-        let Some(id) = upstream_id.and_then(|id| link.legs.get(id)) else { return SmallVec::new() };
-        let creating = self.creating.as_ref().filter(|c| c.id == *id).map(|c| &c.watcher);
-        let watcher = self.watchers.get(id).or(creating);
-        let leg = watcher.and_then(|w| w.legs.iter().find(|l| l.shard == shard));
-        leg.map(|leg| &leg.grant).into_iter().collect()
+        self.leg_of(shard, view).filter(|leg| leg.needs_right()).map(|leg| &leg.grant).into_iter().collect()
     }
 
     /// Of all legs that the shard is asked for.
     fn grants(&self, shard: ShardId) -> SmallVec<[&Grant; 1]> {
-        let asked = self.legs().filter(|leg| leg.shard == shard && leg.state != LegState::Held);
+        let asked = self.legs().filter(|leg| leg.shard == shard && leg.needs_right());
         asked.map(|leg| &leg.grant).collect()
     }
 
@@ -129,74 +148,5 @@ impl Driver {
                 Ok(())
             }
         }
-    }
-
-    /// Ownership has changed somewhere: whatever is not served any more as it was is held back, and what may go on does.
-    pub(super) fn on_ownership(&mut self) -> Result<(), Status> {
-        let fallen = self.legs().filter(|leg| leg.state != LegState::Held && !leg.grant.stands(&self.cx));
-        let mut fallen: Vec<ShardId> = fallen.map(|leg| leg.shard).collect();
-        fallen.sort_unstable();
-        fallen.dedup();
-        for shard in fallen {
-            self.hold(shard)?;
-        }
-        self.release()
-    }
-
-    /// Drops what is on its way from a shard, because some of it was asked for by a right that is gone. Nothing is lost:
-    /// every watcher goes on where its client left off, those of other routes at once.
-    fn hold(&mut self, shard: ShardId) -> Result<(), Status> {
-        let partial = |id: &i64| self.outbox.has_part_of(Source::of(*id, shard));
-        if self.watchers.keys().any(partial) {
-            return Err(Self::resumable("etcd-prism: ownership changed within a fragmented response"));
-        }
-        self.gates.remove(&shard);
-        if let Some(link) = self.links.get_mut(&shard) {
-            link.close();
-        }
-        self.legs_lost(shard);
-        let cx = self.cx.clone();
-        for leg in self.legs_mut().filter(|leg| leg.shard == shard && !leg.grant.stands(&cx)) {
-            leg.state = LegState::Held;
-        }
-        self.release()
-    }
-
-    /// Lets legs go on whose routes are served again where they were.
-    fn release(&mut self) -> Result<(), Status> {
-        let cx = self.cx.clone();
-        let mut released: SmallVec<[ShardId; 1]> = SmallVec::new();
-        for leg in self.legs_mut().filter(|leg| leg.state == LegState::Held) {
-            match leg.grant.renewed(&cx) {
-                Ok(Some(grant)) if grant.shard == leg.shard && leg.may_resume(grant.floor()) => {
-                    leg.grant = grant;
-                    leg.state = LegState::Waiting;
-                    released.push(leg.shard);
-                }
-                // Clients resume on a new stream, which finds the route where it is now.
-                Ok(Some(_)) => return Err(Self::resumable("etcd-prism: the route has moved")),
-                Ok(None) => {}
-                Err(error) => return Err(Self::resumable(error.status().message)),
-            }
-        }
-        released.sort_unstable();
-        released.dedup();
-        for shard in released {
-            // Where the link is open already. Otherwise they are asked for when it is.
-            self.ask_again(shard);
-        }
-        Ok(())
-    }
-
-    fn legs(&self) -> impl Iterator<Item = &Leg> {
-        let creating = self.creating.as_ref().map(|c| &c.watcher);
-        self.watchers.values().chain(creating).flat_map(|w| &w.legs)
-    }
-
-    fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
-        self.watchers
-            .values_mut()
-            .chain(self.creating.as_mut().map(|c| &mut c.watcher))
-            .flat_map(|w| &mut w.legs)
     }
 }

@@ -3,16 +3,20 @@
 use bytes::Bytes;
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::UpstreamError;
+use etcd_prism_wire::translate::Pieces;
 use etcd_prism_wire::{Status, response};
+use tokio::time::Instant;
 
 use super::create::{self, Creating};
+use super::cut::Own;
 use super::driver::Driver;
 use super::early::Part;
 use super::link::LinkEvent;
 use super::messages;
 use super::outbox::Source;
+use super::translation::{Events, Translating};
 use super::watcher::LegState;
-use crate::error::NO_LEADER;
+use crate::error::{NO_LEADER, RequestError};
 use crate::metadata;
 
 impl Driver {
@@ -73,6 +77,7 @@ impl Driver {
         for leg in watchers.flat_map(|w| &mut w.legs).filter(|l| l.shard == shard) {
             leg.lose();
         }
+        self.translating.remove(&shard);
         if let Some(creating) = &mut self.creating {
             creating.early.forget_part_of(shard);
         }
@@ -96,14 +101,12 @@ impl Driver {
             return self.on_created(shard, &message, view);
         }
         if view.is_progress() && view.watch_id < 0 {
-            self.on_progress_of_all(shard, &message, view.revision);
-            return Ok(());
+            return self.on_progress_of_all(shard, &message, view.revision);
         }
         // Ids of watchers that were cancelled meanwhile are unknown.
         let Some(&id) = link.legs.get(&view.watch_id) else { return Ok(()) };
         if view.canceled {
-            self.on_canceled(id, &message);
-            return Ok(());
+            return self.on_canceled(shard, id, &message);
         }
         self.on_events(shard, id, message, view)
     }
@@ -125,8 +128,12 @@ impl Driver {
         let is_creating = under_way.is_some();
         if view.canceled {
             link.legs.remove(&asked);
-            if is_creating {
-                self.fail_create(Some(message), "");
+            if let Some(creating) = under_way {
+                let leg = creating.watcher.leg_mut(shard);
+                let identity = &self.cx.worker.gateway.identity;
+                let id = messages::INVALID_ID;
+                let frame = leg.map(|leg| messages::pass_shown(identity, leg, message, id)).transpose()?;
+                self.fail_create(frame, "");
                 return Ok(());
             }
             let reason = String::from_utf8_lossy(view.cancel_reason).into_owned();
@@ -153,9 +160,16 @@ impl Driver {
             return Ok(());
         }
         leg.state = LegState::Live;
+        if leg.is_ended() {
+            link.await_end(Instant::now(), false);
+        }
         if is_creating {
+            let message = match &leg.at {
+                None => message.clone(),
+                Some(at) => at.header(message)?.into_bytes(),
+            };
             if let Some(creating) = &mut self.creating {
-                creating.created.get_or_insert_with(|| message.clone());
+                creating.created.get_or_insert(message);
             }
             self.complete_create();
         }
@@ -163,27 +177,19 @@ impl Driver {
     }
 
     /// The shard ended a watcher: its start was compacted, usually.
-    fn on_canceled(&mut self, id: i64, message: &Bytes) {
+    fn on_canceled(&mut self, shard: ShardId, id: i64, message: &Bytes) -> Result<(), Status> {
         if self.creating.as_ref().is_some_and(|c| c.id == id) {
             // A leg of a watcher over several shards ended before the others began.
-            return self.fail_create(None, "etcd-prism: a shard ended the watch while it was created");
+            self.fail_create(None, "etcd-prism: a shard ended the watch while it was created");
+            return Ok(());
         }
-        if self.watchers.contains_key(&id) {
-            let canceled = messages::pass_on(&self.cx.gateway().identity, message, id);
+        let identity = &self.cx.worker.gateway.identity;
+        if let Some(leg) = self.watchers.get_mut(&id).and_then(|w| w.leg_mut(shard)) {
+            let canceled = messages::pass_shown(identity, leg, message, id)?;
             self.push(id, canceled);
         }
-        let Some(watcher) = self.watchers.remove(&id) else { return };
-        self.cx.gateway().metrics.watchers.decrement(1.0);
-        for leg in watcher.legs {
-            if let Some(link) = self.links.get_mut(&leg.shard) {
-                link.wanted -= 1;
-                // The shard that ended it is told too: until then it keeps the watcher, never in sync, and with it holds
-                // back progress of the whole link.
-                if link.legs.remove(&leg.upstream_id).is_some() {
-                    link.send(messages::cancel(leg.upstream_id));
-                }
-            }
-        }
+        self.forget(id);
+        Ok(())
     }
 
     fn on_events(
@@ -210,33 +216,64 @@ impl Driver {
         if view.is_progress() && !ends {
             // Progress of one watcher. Over several shards there is no revision to tell.
             if whole && !is_creating && leg.may_tell(view.revision) {
-                leg.next = view.revision + 1;
-                let frame = messages::pass_on(&gateway.identity, &message, id);
+                leg.next = leg.within(view.revision) + 1;
+                let frame = messages::pass_shown(&gateway.identity, leg, &message, id)?;
                 self.push(id, frame);
+                self.end_reigns(shard, [id]);
             }
             return Ok(());
         }
-        let (next, shared) = (leg.next, leg.shared_range);
-        let own = leg.grant.clone();
-        let (frame, left) = if view.events > 0 && (view.first_mod_revision < next || shared) {
-            let mut keep = |key: &[u8], revision: i64| {
-                revision >= next
-                    && (!shared || own.routes().any(|route| route == gateway.keyspace.route_of(key)))
-            };
-            let (kept, left) = response::filter_events(&message, &mut keep)
-                .map_err(|e| Self::resumable(format!("etcd-prism: malformed watch response: {e}")))?;
-            (messages::pass_on(&gateway.identity, &kept, id), left)
-        } else {
-            (messages::pass_on(&gateway.identity, &message, id), view.events)
-        };
-        if !view.fragment {
-            leg.next = leg.next.max(view.last_mod_revision + 1);
+        let own = |key: &[u8]| leg.grant.routes().any(|route| route == gateway.keyspace.route_of(key));
+        let own: Option<Own<'_>> = if leg.shared_range { Some(&own) } else { None };
+        let (kept, count) = leg
+            .due()
+            .cut(message, view, own)
+            .map_err(|e| Self::resumable(format!("etcd-prism: malformed watch response: {e}")))?;
+        let upstream_id = leg.upstream_id;
+        let events =
+            Events { id, upstream_id, count, last: view.last_mod_revision, more: view.fragment, ends };
+        let route = leg.grant.routes().next();
+        match (&leg.at, route) {
+            (Some(at), Some(route)) if count > 0 || ends => {
+                self.translating.insert(shard, Translating::new(&self.cx, route, at, kept, events));
+            }
+            _ => {
+                let frame = messages::pass_on(&gateway.identity, &kept, id);
+                self.deliver(shard, events, frame);
+            }
         }
-        gateway.metrics.watch_events.increment(left as u64);
-        if is_creating {
-            let more = view.fragment;
-            if let Some(creating) = &mut self.creating
-                && (left > 0 || (ends && creating.early.has_part_of(shard)))
+        Ok(())
+    }
+
+    /// A response with events was translated.
+    pub(super) fn on_translated(
+        &mut self,
+        shard: ShardId,
+        answer: Result<Pieces, RequestError>,
+    ) -> Result<(), Status> {
+        let Some(Translating { events, .. }) = self.translating.remove(&shard) else { return Ok(()) };
+        let pieces = answer.map_err(|e| {
+            let text = e.status().message;
+            Self::resumable(format!("etcd-prism: watch response not translated: {text}"))
+        })?;
+        let frame = messages::pass_pieces_on(&self.cx.gateway().identity, pieces, events.id);
+        self.deliver(shard, events, frame);
+        Ok(())
+    }
+
+    /// A response with events is as the client is to get it.
+    fn deliver(&mut self, shard: ShardId, events: Events, frame: Bytes) {
+        let Events { id, upstream_id, count, last, more, ends } = events;
+        // Cancelled meanwhile, or moved on.
+        if self.links.get(&shard).is_none_or(|link| link.legs.get(&upstream_id) != Some(&id)) {
+            return;
+        }
+        if let Some(leg) = self.leg_mut(id, shard).filter(|_| !more) {
+            leg.next = leg.next.max(leg.within(last) + 1);
+        }
+        self.cx.gateway().metrics.watch_events.increment(count as u64);
+        if let Some(creating) = self.creating.as_mut().filter(|c| c.id == id) {
+            if (count > 0 || (ends && creating.early.has_part_of(shard)))
                 && !creating.early.keep(Part { shard, frame, more })
             {
                 self.fail_create(
@@ -244,14 +281,16 @@ impl Driver {
                     "etcd-prism: too many events before every shard had created the watcher",
                 );
             }
-            return Ok(());
+            return;
         }
         // A response that is empty after filtering would look like progress. Only one that the client has a part of must
         // still be ended.
         let source = Source::of(id, shard);
-        if left > 0 || (ends && self.outbox.has_part_of(source)) {
-            self.outbox.push(source, frame, view.fragment);
+        if count > 0 || (ends && self.outbox.has_part_of(source)) {
+            self.outbox.push(source, frame, more);
         }
-        Ok(())
+        if !more {
+            self.end_reigns(shard, [id]);
+        }
     }
 }
