@@ -57,7 +57,7 @@ impl Rig {
 
     /// A proxy that has seen nothing of the moves.
     pub async fn another_proxy(&self) -> Proxy {
-        let mut builder = ProxyBuilder::new("another", layout());
+        let mut builder = ProxyBuilder::new("another", Layout::movable());
         for (name, cluster) in &self.shards {
             builder = builder.shard(name, cluster.endpoints());
         }
