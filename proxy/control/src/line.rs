@@ -30,7 +30,7 @@ pub struct At {
 
 impl RouteLine {
     /// `shards` by reign; what cannot be read any more is at or below `floor`.
-    pub(crate) fn new(timeline: Timeline, shards: Vec<Option<ShardId>>, floor: i64) -> Self {
+    pub fn new(timeline: Timeline, shards: Vec<Option<ShardId>>, floor: i64) -> Self {
         // What is older than a reign that cannot be read is not read either.
         let gone = shards.iter().rposition(Option::is_none);
         let behind = gone.and_then(|i| timeline.reigns().get(i + 1)).map_or(0, |next| next.after);

@@ -1,0 +1,3 @@
+//! Moves routes between shards: the IO around the migration engine of `etcd-prism-ownership`.
+
+pub mod ship;
