@@ -52,6 +52,11 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: crate::status::Output,
     },
+    /// Moves a route to another shard while it is used: plan, create, status --watch, switch, complete. Ends with 0 if it was
+    /// done, 3 if something speaks against it, 4 if a switch was given up, 5 if a comparison found differences, and 1 if the
+    /// proxy could not be asked.
+    #[command(subcommand)]
+    Migrate(crate::migrate::MigrateCommand),
     /// Looks at and changes what the shards say of the routes. Needs no proxy.
     #[command(subcommand)]
     Route(crate::route::RouteCommand),
@@ -86,6 +91,7 @@ impl Cli {
                 println!("{}", Config::load(&file)?.explain());
             }
             Command::Status { admin, output } => runtime()?.block_on(crate::status::run(&admin, output))?,
+            Command::Migrate(command) => return runtime()?.block_on(crate::migrate::run(command)),
             Command::Route(command) => return runtime()?.block_on(crate::route::run(command)),
             Command::Fence(command) => return runtime()?.block_on(crate::fence::run(command)),
             Command::Shard(command) => return runtime()?.block_on(crate::shard::run(command)),

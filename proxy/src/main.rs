@@ -3,6 +3,7 @@
 mod cli;
 mod fence;
 mod logging;
+mod migrate;
 mod route;
 mod serve;
 mod shard;

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+mod migrations;
 mod reload;
 mod versions;
 
@@ -66,12 +67,16 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     });
     let control = Arc::new(Worker::new(gateway.clone()));
     tokio::spawn(compaction::run(control.clone(), stop.clone()));
-    tokio::spawn(lease::retry_revokes(control, stop.clone()));
+    tokio::spawn(lease::retry_revokes(control.clone(), stop.clone()));
+    let host = migrations::host(control);
+    // Before the sessions end, so that a switch under way does not wait for the next proxy to find it.
+    let hosting = CancellationToken::new();
+    let hosted = tokio::spawn(host.clone().run(hosting.clone()));
 
     let listener = bind(config.listen.client, "listen.client").await?;
     let admin = bind(config.listen.admin, "listen.admin").await?;
     // The admin port is up first: it tells why the client port is not.
-    let admin = tokio::spawn(etcd_prism_admin::serve(admin, gateway.clone(), stop.clone()));
+    let admin = tokio::spawn(etcd_prism_admin::serve(admin, gateway.clone(), Some(host), stop.clone()));
     versions::check(&config, &gateway).await?;
     let max_connections = Arc::new(AtomicUsize::new(config.listen.max_connections));
     let tls = server_tls(&config, &stop)?;
@@ -98,7 +103,9 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     wait_for_stop().await?;
     tracing::info!("draining");
     gateway.draining.cancel();
+    hosting.cancel();
     server.await.context("the server panicked")??;
+    hosted.await.context("the migrations' host panicked")?;
     ownership.close().await;
     stop.cancel();
     admin.await.context("the admin server panicked")?.context("admin server")?;

@@ -7,12 +7,14 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use etcd_prism_frontend::{Gateway, http1};
+use etcd_prism_migration::Host;
 use http::{Method, Response, Uri};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect;
 use crate::gauges::ShardGauges;
+use crate::migrations;
 use crate::report::StatusReport;
 
 /// Time between two refreshes of the gauges, for scrapes of the client port.
@@ -25,13 +27,14 @@ struct Admin {
 }
 
 /// Serves `/metrics`, `/livez`, `/readyz`, `/health`, `/version` and `/status` until cancelled; requests that are being
-/// answered then are finished. `/metrics` on the client port shows gauges of shards only while this runs.
+/// answered then are finished. With a host also `/migrations`. `/metrics` on the client port shows gauges of shards only while this runs.
 ///
 /// # Errors
 /// Those of the listener.
 pub async fn serve(
     listener: TcpListener,
     gateway: Arc<Gateway>,
+    host: Option<Arc<Host>>,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
     let admin = Arc::new(Admin { gauges: ShardGauges::new(&gateway), gateway, started: Instant::now() });
@@ -40,6 +43,10 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .fallback(like_clients)
         .with_state(admin.clone());
+    let app = match host {
+        Some(host) => app.merge(migrations::router(host)),
+        None => app,
+    };
     let server = axum::serve(listener, app).with_graceful_shutdown(cancel.clone().cancelled_owned());
     let (served, ()) = tokio::join!(server.into_future(), refresh(&admin, &cancel));
     served

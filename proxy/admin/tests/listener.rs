@@ -96,7 +96,7 @@ async fn everything_is_answered_before_first_contact() {
     let address = listener.local_addr().unwrap().to_string();
     let cancel = CancellationToken::new();
     let gateway = gateway();
-    let server = tokio::spawn(etcd_prism_admin::serve(listener, gateway.clone(), cancel.clone()));
+    let server = tokio::spawn(etcd_prism_admin::serve(listener, gateway.clone(), None, cancel.clone()));
 
     let report = etcd_prism_admin::fetch(&format!("http://{address}/")).await.unwrap();
     assert_eq!(report.proxy.member_id, format!("{:x}", gateway.identity.member_id));

@@ -18,15 +18,15 @@ use prost::Message;
 
 /// What a reply's header says, with the answers of the ops.
 #[derive(Debug)]
-pub(crate) struct Answers {
-    pub(crate) revision: i64,
-    pub(crate) cluster_id: u64,
-    pub(crate) succeeded: bool,
-    pub(crate) ranges: Vec<RangeResponse>,
+pub struct Answers {
+    pub revision: i64,
+    pub cluster_id: u64,
+    pub succeeded: bool,
+    pub ranges: Vec<RangeResponse>,
 }
 
 /// A linearizable read of all keys of a range.
-pub(crate) fn range(keys: KeyRange<'_>) -> RangeRequest {
+pub fn range(keys: KeyRange<'_>) -> RangeRequest {
     RangeRequest {
         key: keys.key.to_vec().into(),
         range_end: keys.range_end.to_vec().into(),
@@ -35,7 +35,7 @@ pub(crate) fn range(keys: KeyRange<'_>) -> RangeRequest {
 }
 
 /// All ranges at one revision, linearizably.
-pub(crate) async fn read(
+pub async fn read(
     pool: &ShardPool,
     ranges: Vec<RangeRequest>,
     patience: Duration,
@@ -51,11 +51,7 @@ pub(crate) async fn read(
 }
 
 /// Sends a conditional write of the engines. `Some` is the revision that it was applied at, `None` that a compare failed.
-pub(crate) async fn write(
-    pool: &ShardPool,
-    txn: &Txn,
-    patience: Duration,
-) -> Result<Option<i64>, UpstreamError> {
+pub async fn write(pool: &ShardPool, txn: &Txn, patience: Duration) -> Result<Option<i64>, UpstreamError> {
     let mut puts = Vec::with_capacity(txn.puts.len());
     for (key, value) in &txn.puts {
         let value = value.encode().map_err(|e| bad(pool, e.to_string()))?;
@@ -68,7 +64,7 @@ pub(crate) async fn write(
 
 /// `If MOD(key) = revision for each Then puts Else seen`. The puts are nested: a full etcd 3.5.30 lets these
 /// pass. 3.5.35 and 3.7.3 count them like others.
-pub(crate) async fn put_if(
+pub async fn put_if(
     pool: &ShardPool,
     compares: &[(Vec<u8>, i64)],
     puts: Vec<PutRequest>,
@@ -93,11 +89,7 @@ pub(crate) async fn put_if(
 }
 
 /// Asks for a lease; its id and TTL in seconds.
-pub(crate) async fn grant(
-    pool: &ShardPool,
-    ttl: i64,
-    patience: Duration,
-) -> Result<(i64, i64), UpstreamError> {
+pub async fn grant(pool: &ShardPool, ttl: i64, patience: Duration) -> Result<(i64, i64), UpstreamError> {
     let request = LeaseGrantRequest { ttl, id: 0 };
     let reply: LeaseGrantResponse = send(pool, rpc::LEASE_GRANT, &request, Retry::Never, patience).await?;
     if reply.id == 0 || reply.ttl <= 0 {
@@ -108,18 +100,14 @@ pub(crate) async fn grant(
 
 /// Renews a lease; its TTL in seconds, 0 if it has ended, and a revision that the shard has reached. A stream of one
 /// message, which looks like a unary call.
-pub(crate) async fn keep_alive(
-    pool: &ShardPool,
-    id: i64,
-    patience: Duration,
-) -> Result<(i64, i64), UpstreamError> {
+pub async fn keep_alive(pool: &ShardPool, id: i64, patience: Duration) -> Result<(i64, i64), UpstreamError> {
     let request = LeaseKeepAliveRequest { id };
     let reply: LeaseKeepAliveResponse =
         send(pool, rpc::LEASE_KEEP_ALIVE, &request, Retry::OnceElsewhere, patience).await?;
     Ok((reply.ttl.max(0), reply.header.map_or(0, |header| header.revision)))
 }
 
-pub(crate) async fn revoke(pool: &ShardPool, id: i64, patience: Duration) -> Result<(), UpstreamError> {
+pub async fn revoke(pool: &ShardPool, id: i64, patience: Duration) -> Result<(), UpstreamError> {
     let request = LeaseRevokeRequest { id };
     let _: LeaseRevokeResponse = send(pool, rpc::LEASE_REVOKE, &request, Retry::Never, patience).await?;
     Ok(())
@@ -158,11 +146,11 @@ fn answers(pool: &ShardPool, reply: TxnResponse) -> Result<Answers, UpstreamErro
 }
 
 /// Whether the shard refuses writes and leases because it is above its quota.
-pub(crate) fn is_full(error: &UpstreamError) -> bool {
+pub fn is_full(error: &UpstreamError) -> bool {
     const FULL: &str = "etcdserver: mvcc: database space exceeded";
     matches!(error, UpstreamError::Status(status) if status.code == Code::ResourceExhausted && status.message == FULL)
 }
 
-pub(crate) fn bad(pool: &ShardPool, reason: String) -> UpstreamError {
+pub fn bad(pool: &ShardPool, reason: String) -> UpstreamError {
     UpstreamError::BadReply { shard: pool.shard().name.clone(), reason }
 }

@@ -8,7 +8,7 @@
 
 mod accept;
 mod apply;
-mod call;
+pub mod call;
 mod clock;
 mod diff;
 mod evaluate;

@@ -29,6 +29,8 @@ const LEASE: &[u8] = b"\xffprism/lease/";
 const LEASE_END: &[u8] = b"\xffprism/lease0";
 const MIGRATION: &[u8] = b"\xffprism/migration/";
 const MIGRATION_END: &[u8] = b"\xffprism/migration0";
+const DRIVER: &[u8] = b"\xffprism/driver/";
+const DRIVER_END: &[u8] = b"\xffprism/driver0";
 const PROGRESS: &[u8] = b"\xffprism/progress/";
 const PROVENANCE: &[u8] = b"\xffprism/prov/";
 
@@ -47,6 +49,9 @@ pub const LEASES: KeyRange<'static> = KeyRange { key: LEASE, range_end: LEASE_EN
 
 /// Every migration's record on a shard.
 pub const MIGRATIONS: KeyRange<'static> = KeyRange { key: MIGRATION, range_end: MIGRATION_END };
+
+/// Who drives migrations to a shard.
+pub const DRIVERS: KeyRange<'static> = KeyRange { key: DRIVER, range_end: DRIVER_END };
 
 /// The fence of a route.
 pub fn fence(route: &str) -> Vec<u8> {
@@ -76,6 +81,11 @@ pub fn lease(id: i64) -> Vec<u8> {
 /// The record of a route's migration to this shard.
 pub fn migration(route: &str) -> Vec<u8> {
     [MIGRATION, route.as_bytes()].concat()
+}
+
+/// Who drives a route's migration to this shard. Leased.
+pub fn driver(route: &str) -> Vec<u8> {
+    [DRIVER, route.as_bytes()].concat()
 }
 
 /// How far a route's standby on this shard is.

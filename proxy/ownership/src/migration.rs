@@ -16,8 +16,8 @@ mod view;
 pub use driver::{Bound, Command, Driver, Goal, Lists, Outcome, Purge, Stream, Waiting};
 pub use reason::{Abort, Reason};
 pub use record::{
-    Checkpoint, CopyPoint, Counts, DriverClaim, Event, HexKey, Options, Phase, Record, Throttle, Timings,
-    VerifyPoint, Want,
+    Checkpoint, CopyPoint, Counts, DriverClaim, Edit, Event, HexKey, Options, Phase, Record, Throttle,
+    Timings, VerifyPoint, Want,
 };
 pub use view::{Standing, View};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Abort, Checkpoint, Counts, DriverClaim, Event, Options, Reason, Record, View, Want};
+use super::{Abort, Checkpoint, Counts, DriverClaim, Edit, Event, Options, Reason, Record, View, Want};
 use crate::id::{ProxyId, ShardUid};
 use crate::timeline::Reign;
 use crate::value::State;
@@ -38,12 +38,20 @@ struct Switch {
     caught_up: bool,
     probed: bool,
     decided: bool,
+    /// When it was sealed and, once it is, opened again, here or there.
+    since: i64,
+    opened: Option<i64>,
 }
 
 impl Switch {
-    fn new(owner: ShardUid, seal: i64) -> Self {
+    fn new(owner: ShardUid, seal: i64, since: i64) -> Self {
         let (drained, caught_up, probed, decided) = (false, false, false, false);
-        Self { owner, seal, drained, raw: None, caught_up, probed, decided }
+        Self { owner, seal, drained, raw: None, caught_up, probed, decided, since, opened: None }
+    }
+
+    /// In milliseconds, as far as the clock was told.
+    fn pause(&self) -> Option<u64> {
+        self.opened.and_then(|opened| u64::try_from(opened.saturating_sub(self.since)).ok())
     }
 }
 
@@ -76,6 +84,12 @@ pub struct Driver {
     aborted: Option<Abort>,
     /// To be stored.
     progress: Option<(Checkpoint, Counts)>,
+    /// What the operator wants the record to say.
+    edit: Edit,
+    /// What was applied under this epoch is worth nothing any more.
+    restart: Option<i64>,
+    /// A purge was followed by this epoch of the standby.
+    cleared: Option<i64>,
     /// To be added to the record's history.
     notes: Vec<Event>,
     stop: Option<Reason>,
@@ -104,6 +118,9 @@ impl Driver {
             given_up: None,
             aborted: None,
             progress: None,
+            edit: Edit::default(),
+            restart: None,
+            cleared: None,
             notes: Vec::new(),
             stop: None,
         }
@@ -149,6 +166,16 @@ impl Driver {
             self.aborted = None;
             self.proved = None;
         }
+    }
+
+    /// The record as last read or written.
+    pub fn stored(&self) -> Option<&Record> {
+        self.record().map(|(_, record)| record)
+    }
+
+    /// What was read of a shard; `None`: nothing, or it could not be reached.
+    pub fn seen(&self, shard: ShardUid) -> Option<&View> {
+        self.view(shard)
     }
 
     fn slot(&mut self, shard: ShardUid) -> Option<&mut Seen> {

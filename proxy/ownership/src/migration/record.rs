@@ -50,6 +50,15 @@ pub struct Throttle {
     pub latency: u64,
 }
 
+/// What an operator changes while a migration goes on; `None`: as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Edit {
+    pub paused: Option<bool>,
+    /// In milliseconds.
+    pub max_pause: Option<u64>,
+    pub throttle: Option<Throttle>,
+}
+
 /// How far the standby is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,9 +157,29 @@ pub struct DriverClaim {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Driver { at: i64, name: String },
-    Aborted { at: i64, why: Abort },
-    Switched { at: i64, to: ShardUid, g: i64 },
+    Driver {
+        at: i64,
+        name: String,
+    },
+    /// `pause`: from the seal to the reopening, in milliseconds.
+    Aborted {
+        at: i64,
+        why: Abort,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause: Option<u64>,
+    },
+    /// `pause`: from the seal to the flip, in milliseconds.
+    Switched {
+        at: i64,
+        to: ShardUid,
+        g: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause: Option<u64>,
+    },
+    /// The owner compacted what was not copied yet: everything begins anew.
+    Restarted {
+        at: i64,
+    },
 }
 
 impl Record {
@@ -169,6 +198,15 @@ impl Record {
             timings: Timings { created: now, ..Timings::default() },
             history: Vec::new(),
             driver: None,
+        }
+    }
+
+    /// Takes over what the operator wants.
+    pub fn edit(&mut self, edit: &Edit) {
+        self.paused = edit.paused.unwrap_or(self.paused);
+        self.options.max_pause = edit.max_pause.unwrap_or(self.options.max_pause);
+        if let Some(throttle) = &edit.throttle {
+            self.options.throttle = throttle.clone();
         }
     }
 

@@ -8,7 +8,7 @@ use crate::id::{ProxyId, ShardUid};
 use crate::keys;
 use crate::testing::{A, B, Cluster};
 use crate::txn::{Txn, Write};
-use crate::value::{Begin, Fence, MIGRATES, PROTOCOL, ReignRecord, Session, State, Stored};
+use crate::value::{Begin, Fence, MIGRATES, ReignRecord, Session, State, Stored};
 
 mod driver;
 mod table;
@@ -58,9 +58,9 @@ fn made(txn: &Txn) -> (i64, &Fence) {
 fn a_record_comes_back() {
     let mut record = Record::new(12, A, B, 3, Options { max_pause: 500, ..Options::default() }, 1_700);
     record.checkpoint.copy.after = Some(HexKey(b"/registry/pods/\xff\x00".to_vec()));
-    record.note(Event::Aborted { at: 5, why: Abort::MaxPause("3 s".into()) });
-    record.note(Event::Aborted { at: 6, why: Abort::Asked });
-    record.note(Event::Switched { at: 7, to: B, g: 40 });
+    record.note(Event::Aborted { at: 5, why: Abort::MaxPause("3 s".into()), pause: Some(7) });
+    record.note(Event::Aborted { at: 6, why: Abort::Asked, pause: None });
+    record.note(Event::Switched { at: 7, to: B, g: 40, pause: Some(9) });
     record.driver = Some(DriverClaim { proxy: ProxyId(4), name: "prism-0".into() });
     assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
     assert!(Record::decode(b"{\"format\":1}").is_err());

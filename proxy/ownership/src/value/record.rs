@@ -8,7 +8,7 @@ use crate::id::{ClusterId, ShardUid};
 use crate::timeline::Reign;
 
 /// The protocol between proxies that this version speaks: how fences, sessions and acknowledgements are used.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The first protocol whose proxies take part in migrations.
 pub const MIGRATES: u32 = 2;
 

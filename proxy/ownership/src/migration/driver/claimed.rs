@@ -1,6 +1,6 @@
 //! The owner is open and names the other shard.
 
-use super::super::{Abort, Event, Phase, Reason, Record, Standing, Want, rows};
+use super::super::{Abort, Checkpoint, Event, Phase, Reason, Record, Standing, Want, rows};
 use super::decide::Pair;
 use super::{Command, Driver, Goal, Outcome, Purge, Waiting};
 use crate::keys;
@@ -33,6 +33,9 @@ impl Driver {
             return Ok(command);
         }
         let Some((revision, record)) = self.record() else { return self.begin(pair) };
+        if let Some(epoch) = self.restart {
+            return self.begin_again(epoch, standby, revision, record);
+        }
         let (phase, paused) = (record.phase, record.paused);
         if let Some(changed) = self.unsaved(record) {
             return Ok(self.save(revision, changed));
@@ -41,6 +44,7 @@ impl Driver {
             (Phase::Purge, _) => self.purge_first(standby),
             (Phase::Copy, _) if paused => Ok(Command::Wait(Waiting::Paused)),
             (Phase::Copy, _) => Ok(Command::Copy),
+            (_, Goal::Switch { to }) if *to == pair.other && paused => Ok(Command::Wait(Waiting::Paused)),
             (_, Goal::Switch { to }) if *to == pair.other => self.ready(pair, standby),
             _ => Ok(Command::Wait(Waiting::Following { aborted: self.aborted.clone() })),
         }
@@ -53,11 +57,12 @@ impl Driver {
         let given_up = self.given_up.take();
         if switch.owner != pair.owner.shard {
             let g = self.reign(pair.owner.shard, pair.owner.fence.n).map_or(0, |(reign, _)| reign.after);
-            self.notes.push(Event::Switched { at: self.now, to: pair.owner.shard, g });
+            let pause = switch.pause();
+            self.notes.push(Event::Switched { at: self.now, to: pair.owner.shard, g, pause });
             return;
         }
         let why = given_up.unwrap_or(if switch.decided { Abort::Killed } else { Abort::Elsewhere });
-        self.notes.push(Event::Aborted { at: self.now, why: why.clone() });
+        self.notes.push(Event::Aborted { at: self.now, why: why.clone(), pause: switch.pause() });
         self.aborted = Some(why);
         if matches!(self.goal, Goal::Switch { .. }) {
             self.goal = Goal::Follow;
@@ -156,6 +161,7 @@ impl Driver {
                 new.timings.verified = Some(self.now);
             }
         }
+        new.edit(&self.edit);
         for note in &self.notes {
             if let (Event::Switched { .. }, None) = (note, new.timings.switched) {
                 new.timings.switched = Some(self.now);
@@ -169,18 +175,47 @@ impl Driver {
     /// was copied.
     fn purge_first(&mut self, standby: &Standing) -> Result<Command, Reason> {
         let purge = Purge { shard: standby.shard, epoch: standby.revision };
+        let purged = self.record().map(|(revision, record)| {
+            let phase = if record.options.no_copy { Phase::Follow } else { Phase::Copy };
+            (revision, Record { phase, ..record.clone() })
+        });
+        // The record is on the target, whoever follows.
+        let here = standby.shard == self.target;
+        if let Some((revision, record)) = &purged
+            && !here
+            && self.cleared == Some(standby.revision)
+        {
+            return Ok(self.save(*revision, record.clone()));
+        }
         if self.purged != Some(purge) {
             return Ok(Command::Purge(purge));
         }
         let mut txn = rows::raise(&self.route, standby)?;
-        if let Some((revision, record)) = self.record() {
-            let phase = if record.options.no_copy { Phase::Follow } else { Phase::Copy };
-            let record = Record { phase, ..record.clone() };
+        if let Some((revision, record)) = purged.filter(|_| here) {
             let key = keys::migration(&self.route);
             txn.compares.push((key.clone(), revision));
             txn.puts.push((key, Write::Migration(Box::new(record))));
         }
         Ok(Command::Write(txn))
+    }
+
+    /// What was applied so far is to be purged, under an epoch that none of it was sent under.
+    fn begin_again(
+        &self,
+        epoch: i64,
+        standby: &Standing,
+        revision: i64,
+        record: &Record,
+    ) -> Result<Command, Reason> {
+        if standby.revision == epoch {
+            return self.row(rows::raise(&self.route, standby));
+        }
+        let mut record = record.clone();
+        record.phase = Phase::Purge;
+        record.checkpoint = Checkpoint { reign: record.checkpoint.reign, ..Checkpoint::default() };
+        record.timings.copied = None;
+        self.notes.iter().for_each(|note| record.note(note.clone()));
+        Ok(self.save(revision, record))
     }
 
     /// Everything that can be known before clients have to wait, then row 3.

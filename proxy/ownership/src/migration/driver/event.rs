@@ -1,6 +1,6 @@
 //! What becomes of commands.
 
-use super::super::{Abort, Checkpoint, Counts, Record, View};
+use super::super::{Abort, Checkpoint, Counts, Edit, Event, Phase, Record, View};
 use super::{Driver, Lists, Purge, Seen, Switch};
 use crate::drain::{Drained, SessionList, drained};
 use crate::id::{ProxyId, ShardUid};
@@ -51,6 +51,25 @@ impl Driver {
     /// How far copy, stream and comparison are; stored at the next occasion. The shards must have taken all of it.
     pub fn progress(&mut self, checkpoint: Checkpoint, counts: Counts) {
         self.progress = Some((checkpoint, counts));
+    }
+
+    /// The owner has compacted what was not applied yet: everything begins anew, with a purge.
+    pub fn compacted(&mut self) {
+        self.progress = None;
+        if let (None, Some((_, epoch))) = (self.restart, self.held) {
+            self.restart = Some(epoch);
+            self.notes.push(Event::Restarted { at: self.now });
+        }
+    }
+
+    /// Stored at the next occasion. Another edit replaces what it names.
+    pub fn edit(&mut self, edit: Edit) {
+        let old = std::mem::take(&mut self.edit);
+        self.edit = Edit {
+            paused: edit.paused.or(old.paused),
+            max_pause: edit.max_pause.or(old.max_pause),
+            throttle: edit.throttle.or(old.throttle),
+        };
     }
 
     /// Every session at the owner must have one at the standby that follows under the present epoch.
@@ -131,13 +150,20 @@ impl Driver {
                     if standby(fence) {
                         // Nobody else can hold it: it was made by this very Txn.
                         self.held = Some((shard, revision));
+                        let epoch = txn.compares.first().map_or(0, |(_, epoch)| *epoch);
+                        if self.purged == Some(Purge { shard, epoch }) {
+                            self.cleared = Some(revision);
+                        }
                     }
                     match (&fence.state, &mut self.switch) {
                         (State::Sealed { .. }, _) => {
-                            self.switch = Some(Switch::new(shard, revision));
+                            self.switch = Some(Switch::new(shard, revision, self.now));
                             self.waiting = Vec::new();
                         }
                         (State::Flipping { .. }, Some(switch)) => switch.decided = true,
+                        (State::Open { .. }, Some(switch)) => {
+                            switch.opened.get_or_insert(self.now);
+                        }
                         _ => {}
                     }
                     self.patch(shard, revision, |view| view.fence = Some((revision, Ok(fence.clone()))));
@@ -148,6 +174,9 @@ impl Driver {
                 (_, Write::Migration(record)) => {
                     let record = Record::clone(record);
                     self.notes.retain(|note| !record.history.contains(note));
+                    if record.phase == Phase::Purge {
+                        self.restart = None;
+                    }
                     self.patch(shard, revision, |view| view.record = Some((revision, Ok(record))));
                 }
                 _ => {}

@@ -46,7 +46,9 @@ impl Driver {
         }
         let (reign, _) = self.reign(from, owner.fence.n).ok()?;
         let (_, record) = self.record()?;
-        if record.options.no_copy || record.phase == Phase::Purge || record.phase.is_over() {
+        let moving = matches!(owner.fence.state, State::Sealed { .. });
+        let held_back = self.restart.is_some() || record.paused && !moving;
+        if held_back || record.options.no_copy || record.phase == Phase::Purge || record.phase.is_over() {
             return None;
         }
         // Checkpoints of another reign are revisions of another shard.

@@ -198,7 +198,7 @@ fn a_proxy_that_cannot_follow_keeps_the_switch_from_beginning() {
     for standby in [
         vec![(1, MIGRATES, epoch)],
         vec![(1, MIGRATES, epoch), (2, MIGRATES, epoch - 1)],
-        vec![(1, MIGRATES, epoch), (2, PROTOCOL, epoch)],
+        vec![(1, MIGRATES, epoch), (2, MIGRATES - 1, epoch)],
     ] {
         let standby = list(&cluster, B, &standby);
         driver.listed(&Lists { owner: owner.clone(), standby });
@@ -266,4 +266,65 @@ fn a_target_that_is_lost_for_good_is_abandoned() {
         Command::Done(Outcome::Cancelled)
     );
     assert_eq!(cluster.state(B, ROUTE), "retired");
+}
+
+#[test]
+fn what_was_compacted_away_is_copied_anew_under_another_epoch() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    for _ in 0..2 {
+        let epoch = driver.stream().unwrap().epoch;
+        driver.compacted();
+        assert_eq!(driver.stream(), None, "what follows is stopped at once");
+        let mut purges = Vec::new();
+        let is_purge = |c: &Command| matches!(c, Command::Purge(_));
+        if let Command::Purge(purge) = run_until(&mut cluster, &mut driver, &is_purge) {
+            purges.push(purge);
+        }
+        assert_eq!(record(&cluster).phase, Phase::Purge);
+        assert!(purges.len() == 1 && purges[0].epoch > epoch, "{purges:?}");
+        assert_eq!(run(&mut cluster, &mut driver), FOLLOWING);
+        assert!(driver.stream().unwrap().epoch > purges[0].epoch);
+        assert!(record(&cluster).history.iter().any(|e| matches!(e, Event::Restarted { .. })));
+        // The same after a switch: the record stays where it is, the standby is the other shard.
+        driver.want(Goal::Switch { to: B });
+        run(&mut cluster, &mut driver);
+        assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Switched { owner: B }));
+        driver.want(Goal::Follow);
+    }
+    assert_eq!(driver.stream().unwrap().to, A);
+}
+
+#[test]
+fn a_paused_migration_neither_copies_nor_switches() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    driver.edit(Edit { paused: Some(true), max_pause: Some(70), throttle: None });
+    assert_eq!(run(&mut cluster, &mut driver), FOLLOWING);
+    assert_eq!((record(&cluster).paused, record(&cluster).options.max_pause), (true, 70));
+    assert_eq!(driver.stream(), None);
+    driver.want(Goal::Switch { to: B });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Wait(Waiting::Paused));
+    driver.edit(Edit { paused: Some(false), ..Edit::default() });
+    assert_eq!(run(&mut cluster, &mut driver), Command::Done(Outcome::Switched { owner: B }));
+    assert_eq!(record(&cluster).options.max_pause, 70);
+}
+
+#[test]
+fn the_record_tells_how_long_clients_waited() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    driver.want(Goal::Switch { to: B });
+    driver.clock(1_000);
+    run_until(&mut cluster, &mut driver, &|c| matches!(c, Command::CatchUp { .. }));
+    driver.clock(1_040);
+    run(&mut cluster, &mut driver);
+    driver.clock(2_000);
+    driver.want(Goal::Follow);
+    run(&mut cluster, &mut driver);
+    let switched = |e: &Event| matches!(e, Event::Switched { to, pause: Some(40), .. } if *to == B);
+    assert!(record(&cluster).history.iter().any(switched), "{:?}", record(&cluster).history);
 }

@@ -1,0 +1,177 @@
+//! Finds migrations that nobody drives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_prism_ownership::migration::{Driver, Goal};
+use etcd_prism_ownership::{ShardUid, State};
+use tokio::time::Instant;
+
+use super::Host;
+use super::picture::{Located, Pictures, peer};
+use crate::lock::{Attempt, Lock};
+use crate::shipping::Route;
+use crate::verbs::MAX_PAUSE;
+
+/// Between two looks at the shards.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// After `--max-pause`, how long a seal may stand with nobody behind it, and with somebody who does nothing.
+const ALONE: Duration = Duration::from_secs(3);
+const ASLEEP: Duration = Duration::from_secs(15);
+/// The longest wait before a migration is tried again whose driver keeps ending.
+const MOST: Duration = Duration::from_secs(60);
+
+/// What is remembered between two looks.
+#[derive(Debug, Default)]
+struct Memory {
+    /// When a seal or flip was first seen: by route, shard and mod revision.
+    stuck: BTreeMap<(String, ShardUid, i64), Instant>,
+    /// By route: when a driver may be begun again, and how long the wait after that is.
+    later: BTreeMap<String, (Instant, Duration)>,
+}
+
+pub(super) async fn run(host: &Arc<Host>) {
+    let mut memory = Memory::default();
+    loop {
+        let pictures = host.pictures().await;
+        memory.stuck.retain(|(route, shard, revision), _| {
+            pictures.fence(*shard, route).is_none_or(|(now, _)| now == *revision)
+        });
+        for route in host.routes.values() {
+            if host.running(&route.name).is_some() {
+                continue;
+            }
+            if let Some(pair) = memory.stuck(&pictures, &route.name) {
+                // It needs no lock: what it writes is safe, whoever else does the same.
+                host.drive(route, pair, Goal::Settle, None);
+            } else if let Some(located) = pictures.locate(&route.name)
+                && pictures.holder(located.target, &route.name).is_none()
+                && memory.may_try(&route.name)
+            {
+                take(host, route, &located).await;
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Takes over a migration that nobody drives.
+async fn take(host: &Arc<Host>, route: &Arc<Route>, located: &Located) {
+    // Without a record nobody knows what was wanted: `create` again, or `cancel`.
+    let (Some(record), Some(pool)) = (&located.record, host.shards.pool(located.target)) else { return };
+    let _verbs = host.verbs.lock().await;
+    if host.running(&route.name).is_some() {
+        return;
+    }
+    match Lock::attempt(pool, &route.name, &host.me, false).await {
+        Ok(Attempt::Ours(lock)) => {
+            let pair = (located.source, located.target);
+            host.drive(route, pair, Driver::resume(record), Some(lock));
+        }
+        Ok(Attempt::Held(_)) => {}
+        Err(error) => tracing::debug!(route = route.name, %error, "migration: not taken over"),
+    }
+}
+
+impl Memory {
+    /// The shards of a seal or flip that has stood for too long.
+    fn stuck(&mut self, pictures: &Pictures, route: &str) -> Option<(ShardUid, ShardUid)> {
+        let located = pictures.locate(route)?;
+        let record = located.record.as_ref();
+        let max = record.map_or(MAX_PAUSE, |record| record.options.max_pause.max(1));
+        let held = pictures.holder(located.target, route).is_some();
+        let bound = Duration::from_millis(max) + if held { ASLEEP } else { ALONE };
+        for (shard, revision, fence) in pictures.fences(route) {
+            let waits = matches!(fence.state, State::Sealed { claim: None, .. } | State::Flipping { .. });
+            if !waits || peer(&fence.state).is_none() {
+                continue;
+            }
+            let key = (route.to_owned(), shard, revision);
+            if self.stuck.entry(key).or_insert_with(Instant::now).elapsed() >= bound {
+                return Some((located.source, located.target));
+            }
+        }
+        None
+    }
+
+    /// Whether a driver may be begun; if it ends at once, the next one is begun later.
+    fn may_try(&mut self, route: &str) -> bool {
+        let now = Instant::now();
+        let (at, wait) = self.later.get(route).copied().unwrap_or((now, INTERVAL));
+        if now < at {
+            return false;
+        }
+        // Whoever drove for a while begins with the shortest wait again.
+        let wait = if now.duration_since(at) > MOST { INTERVAL } else { wait };
+        self.later.insert(route.to_owned(), (now + wait, (wait * 2).min(MOST)));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_prism_ownership::{DefinitionHash, Fence};
+
+    use super::super::picture::{Picture, Seen};
+    use super::*;
+
+    const A: ShardUid = ShardUid(1);
+    const B: ShardUid = ShardUid(2);
+
+    fn pictures(revision: i64, state: State, holder: bool) -> Pictures {
+        let mut ours = Seen::default();
+        let fence = Fence { n: 1, definition: DefinitionHash([1; 32]), shard: A, state };
+        ours.fences.insert("pods".to_owned(), (revision, Ok(fence)));
+        let mut theirs = Seen::default();
+        if holder {
+            theirs.holders.insert("pods".to_owned(), "p1".to_owned());
+        }
+        let picture = |id, seen| Picture { id: Some(id), seen: Ok(seen) };
+        Pictures(vec![picture(A, ours), picture(B, theirs)])
+    }
+
+    fn sealed() -> State {
+        State::Sealed { peer: Some(B), claim: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seal_that_nobody_stands_behind_is_settled_after_the_pause() {
+        let mut memory = Memory::default();
+        let alone = pictures(7, sealed(), false);
+        assert_eq!(memory.stuck(&alone, "pods"), None);
+        tokio::time::advance(Duration::from_millis(MAX_PAUSE) + ALONE - Duration::from_millis(1)).await;
+        assert_eq!(memory.stuck(&alone, "pods"), None);
+        assert_eq!(memory.stuck(&pictures(8, sealed(), false), "pods"), None, "another seal");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(memory.stuck(&pictures(7, sealed(), true), "pods"), None, "somebody is at it");
+        assert_eq!(memory.stuck(&alone, "pods"), Some((A, B)));
+        tokio::time::advance(ASLEEP).await;
+        assert_eq!(memory.stuck(&pictures(7, sealed(), true), "pods"), Some((A, B)), "and does nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seal_of_a_change_of_routes_is_not_ours() {
+        let mut memory = Memory::default();
+        let claim = Some(etcd_prism_ownership::Claim(4));
+        let other = pictures(7, State::Sealed { peer: None, claim }, false);
+        memory.stuck(&other, "pods");
+        tokio::time::advance(MOST).await;
+        assert_eq!(memory.stuck(&other, "pods"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_keeps_ending_is_begun_less_and_less_often() {
+        let mut memory = Memory::default();
+        let mut begun = 0;
+        for _ in 0..120 {
+            begun += u32::from(memory.may_try("pods"));
+            tokio::time::advance(INTERVAL).await;
+        }
+        assert!((6..=8).contains(&begun), "{begun}");
+        tokio::time::advance(MOST * 3).await;
+        assert!(memory.may_try("pods"));
+        tokio::time::advance(INTERVAL).await;
+        assert!(memory.may_try("pods"));
+    }
+}
