@@ -7,10 +7,11 @@ use std::time::Duration;
 use etcd_prism_proto::etcdserverpb::request_op::Request;
 use etcd_prism_proto::etcdserverpb::{DeleteRangeRequest, RangeResponse, TxnRequest, WatchCreateRequest};
 use etcd_prism_proto::mvccpb::Event;
+use etcd_prism_proto::mvccpb::event::EventType;
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::oracle::Oracle;
 use etcd_prism_tests::request::{delete, get, list, mod_revision_is, op, put, watch_prefix};
-use etcd_prism_tests::watch_check::{WatcherLog, revision};
+use etcd_prism_tests::watch_check::{WatcherLog, key as event_key, revision};
 use etcd_prism_tests::watch_stream::WatchStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -96,7 +97,11 @@ async fn write(writer: usize, client: Client, stop: Arc<AtomicBool>, pause: Dura
         told.longest_request = told.longest_request.max(sent.elapsed());
         told.longest_gap = told.longest_gap.max(last.elapsed());
         let reply = reply.into_inner();
-        assert!(reply.succeeded, "a conflict that one etcd would not have given: {key} at {}: {reply:?}", known[i]);
+        assert!(
+            reply.succeeded,
+            "a conflict that one etcd would not have given: {key} at {}: {reply:?}",
+            known[i]
+        );
         let revision = reply.header.expect("a header").revision;
         known[i] = if value.is_some() { revision } else { 0 };
         told.writes.push(Write { revision, key, value });
@@ -167,6 +172,20 @@ impl Watcher {
         let mut stream = WatchStream::open(client);
         stream.create(request.clone()).await;
         Self { stream, log: WatcherLog::new(request), from }
+    }
+
+    /// Reads until it is told that a key is gone: the revision.
+    pub async fn deletion_of(&mut self, key: &str) -> i64 {
+        loop {
+            let gone =
+                |event: &&Event| event.r#type() == EventType::Delete && event_key(event) == key.as_bytes();
+            if let Some(event) = self.log.events().rev().find(gone) {
+                return revision(event);
+            }
+            let response = self.stream.next().await;
+            assert!(!response.canceled, "{response:?}");
+            self.log.responses.push(response);
+        }
     }
 
     /// Reads until it was told of the oracle's last event, and compares.

@@ -11,8 +11,9 @@ use etcd_prism_tests::oracle::Oracle;
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
 use etcd_prism_tests::request::put;
 use etcd_prism_tests::scratch::Scratch;
-use etcd_prism_tests::topology::Topology;
 use etcd_prism_tests::tools;
+use etcd_prism_tests::topology::Topology;
+use etcd_prism_tests::wait;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -20,8 +21,8 @@ pub const PODS: &str = "/pods/";
 
 pub struct Rig {
     pub proxies: Vec<Proxy>,
-    pub shards: BTreeMap<&'static str, EtcdCluster>,
-    pub scratch: Arc<Scratch>,
+    shards: BTreeMap<&'static str, EtcdCluster>,
+    _scratch: Arc<Scratch>,
     /// What clients must see of `pods`.
     pub oracle: Oracle,
 }
@@ -43,7 +44,7 @@ impl Rig {
             }
             started.push(builder.start(&scratch).await);
         }
-        Self { proxies: started, shards, scratch, oracle: Oracle::default() }
+        Self { proxies: started, shards, _scratch: scratch, oracle: Oracle::default() }
     }
 
     /// A client of each proxy.
@@ -76,6 +77,24 @@ impl Rig {
         let output = self.run(proxy, verb, args).await;
         assert!(output.0, "migrate {verb} {args:?} failed:\n{}", output.1);
         serde_json::from_str(&output.1).unwrap_or_else(|e| panic!("{e} in what {verb} printed: {}", output.1))
+    }
+
+    /// Waits until everything is copied.
+    pub async fn copied(&self, proxy: usize) {
+        wait::until("the copy to end", async || {
+            let status = self.migrate(proxy, "status", &[]).await.to_string();
+            if status.contains(r#""phase":"follow""#) { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+
+    /// [`migrate`](Self::migrate), as soon as nothing speaks against it.
+    pub async fn migrate_soon(&self, proxy: usize, verb: &str) {
+        wait::until(verb, async || match self.run(proxy, verb, &[]).await {
+            (true, _) => Ok(()),
+            (false, text) => Err(text),
+        })
+        .await;
     }
 
     /// The same; whether it succeeded, and what it printed, errors last.

@@ -77,12 +77,8 @@ async fn sorted(rig: &Rig, now: &[KeyValue]) {
     ];
     for (target, by) in by {
         for (order, sign) in [(SortOrder::Ascend, 1), (SortOrder::Descend, -1)] {
-            let request = RangeRequest {
-                sort_target: target.into(),
-                sort_order: order.into(),
-                limit: 5,
-                ..list(PODS)
-            };
+            let request =
+                RangeRequest { sort_target: target.into(), sort_order: order.into(), limit: 5, ..list(PODS) };
             let found: Vec<i64> = range(rig, request).await.kvs.iter().map(by).collect();
             let mut expected: Vec<i64> = now.iter().map(by).collect();
             expected.sort_by_key(|number| number * sign);

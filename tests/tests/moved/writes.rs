@@ -30,7 +30,10 @@ fn compare(key: &[u8], target: CompareTarget, result: CompareResult, number: i64
 /// Every compare of every key's numbers, and of those around them, decides as one etcd would.
 async fn check_compares(rig: &Rig) {
     let mut keys: Vec<_> = rig.oracle.now().values().cloned().collect();
-    keys.push(etcd_prism_proto::mvccpb::KeyValue { key: [PODS, "none"].concat().into(), ..Default::default() });
+    keys.push(etcd_prism_proto::mvccpb::KeyValue {
+        key: [PODS, "none"].concat().into(),
+        ..Default::default()
+    });
     for kv in keys {
         for (target, number) in [
             (CompareTarget::Create, kv.create_revision),
@@ -68,7 +71,8 @@ async fn update(rig: &mut Rig, key: &str, known: i64) -> bool {
     let revision = reply.header.expect("a header").revision;
     if reply.succeeded {
         rig.oracle.put(key, b"updated", 0, revision);
-    } else if let Some(Response::ResponseRange(found)) = reply.responses.into_iter().next().and_then(|o| o.response)
+    } else if let Some(Response::ResponseRange(found)) =
+        reply.responses.into_iter().next().and_then(|o| o.response)
     {
         assert_eq!(found.kvs.first(), rig.oracle.now().get(key.as_bytes()));
     }

@@ -128,12 +128,7 @@ pub fn decide(route: &str, owner: &Standing, target_epoch: i64, g: i64, floor: i
 ///
 /// # Errors
 /// The owner is not flipping to this shard, or the epoch has passed.
-pub fn flip(
-    route: &str,
-    owner: &Standing,
-    target: &Standing,
-    earlier: Vec<Reign>,
-) -> Result<Txn, NotNow> {
+pub fn flip(route: &str, owner: &Standing, target: &Standing, earlier: Vec<Reign>) -> Result<Txn, NotNow> {
     let (g, floor) = granted("flip", owner, target)?;
     let state = State::Open { peer: Some(owner.shard) };
     let fence = Fence { n: owner.fence.n, definition: owner.fence.definition, shard: target.shard, state };

@@ -104,7 +104,7 @@ fn without_owner(slots: &[Slot], found: &[Found<'_>]) -> Answer {
     match found.iter().max_by_key(|f| f.fence.n) {
         None => Answer::Wait(Reason::Missing),
         Some(last) => {
-            if let Some(last) = deposed(&found)
+            if let Some(last) = deposed(found)
                 && let Some((_, early)) = early(slots, last).next()
             {
                 let (shard, last) = (early.name.clone(), last.slot.name.clone());
@@ -164,8 +164,7 @@ pub(super) fn suspects(slots: &[Slot]) -> Vec<Suspect> {
     // Where somebody leads, only another one who says open is a puzzle.
     let behind = |slot: &Slot| slot.is_behind(known) && (!led || open(slot));
     let ids = slots.iter().enumerate().filter(|(_, slot)| behind(slot));
-    let mut suspects: Vec<Suspect> =
-        ids.map(|(i, _)| Suspect { shard: ShardId(i as u16), known }).collect();
+    let mut suspects: Vec<Suspect> = ids.map(|(i, _)| Suspect { shard: ShardId(i as u16), known }).collect();
     if found.iter().all(|f| !f.fence.state.is_open())
         && let Some(last) = deposed(&found)
     {

@@ -71,7 +71,13 @@ fn play(history: &[(u128, i64, [i64; 3])]) -> (Timeline, Vec<(ShardUid, i64, i64
         raw.iter_mut().zip(drift).for_each(|(raw, drift)| *raw += drift);
         let at = &mut raw[*shard as usize];
         *at += 1;
-        let record = ReignRecord { n: n as u64 + 1, shard: ShardUid(*shard), after: line, floor: line, earlier: Vec::new() };
+        let record = ReignRecord {
+            n: n as u64 + 1,
+            shard: ShardUid(*shard),
+            after: line,
+            floor: line,
+            earlier: Vec::new(),
+        };
         let reign = Reign::new(&record, *at);
         for step in 0..=*writes {
             line = *at + reign.offset();

@@ -57,12 +57,21 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
     let begin = Begin { after: 100, floor: 3, earlier: Vec::new() };
     assert_eq!(
         txn.puts[1].1,
-        Write::Reign(ReignRecord { n: 4, shard: B, after: begin.after, floor: begin.floor, earlier: Vec::new() })
+        Write::Reign(ReignRecord {
+            n: 4,
+            shard: B,
+            after: begin.after,
+            floor: begin.floor,
+            earlier: Vec::new()
+        })
     );
     let other = ShardUid(3);
     for (shard, epoch) in [(B, 8), (B, 10), (other, 9)] {
         let target = standing(shard, epoch, 3, importing(A));
-        assert!(rows::flip(ROUTE, &owner, &target, Vec::new()).is_err() && rows::kill(ROUTE, &owner, &target).is_err());
+        assert!(
+            rows::flip(ROUTE, &owner, &target, Vec::new()).is_err()
+                && rows::kill(ROUTE, &owner, &target).is_err()
+        );
     }
 }
 
