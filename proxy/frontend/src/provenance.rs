@@ -123,7 +123,7 @@ impl<'a> Known<'a> {
     /// Reads the provenance of these keys, each named once and in order, at a revision of the shard.
     ///
     /// # Errors
-    /// As [`translate`].
+    /// As [`translate()`].
     pub async fn read(&mut self, revision: i64, keys: Vec<Bytes>) -> Result<(), RequestError> {
         let span = self.line()?.span();
         let revision = revision.clamp(*span.start(), *span.end());

@@ -23,7 +23,7 @@ pub const PODS: &str = "/pods/";
 const ROUTE: &str = "pods";
 
 pub struct Rig {
-    pub proxy: Proxy,
+    _proxy: Proxy,
     shards: BTreeMap<&'static str, EtcdCluster>,
     scratch: Arc<Scratch>,
     pub client: Client,
@@ -52,7 +52,7 @@ impl Rig {
         }
         let proxy = builder.start(&scratch).await;
         let client = proxy.client();
-        Self { proxy, shards, scratch, client, oracle: Oracle::default(), home: "a" }
+        Self { _proxy: proxy, shards, scratch, client, oracle: Oracle::default(), home: "a" }
     }
 
     /// A proxy that has seen nothing of the moves.
