@@ -8,6 +8,8 @@ SHELL := /bin/bash
 LISTEN ?= 127.0.0.1:2379
 DATA_DIR ?= ./data
 PROXIES ?= 1
+# make run: no, to begin with every route on one shard (docs/migration.md splits them).
+SPLIT ?= yes
 # make test: the Kubernetes minors to test with; the newest when empty.
 KUBE ?=
 # make soak: how long it runs.
@@ -26,12 +28,12 @@ newest_kube = $(firstword $(kube_minors))
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: ## start four etcd shards and the proxy (LISTEN=127.0.0.1:2379 DATA_DIR=./data PROXIES=1)
+run: ## start four etcd shards and the proxy (LISTEN=127.0.0.1:2379 DATA_DIR=./data PROXIES=1 SPLIT=yes)
 	@scripts/preflight run
 	cargo build --profile quick -p etcd-prism
 	@export ETCD_PRISM_ETCDCTL="$$(scripts/tool etcdctl)"; etcd="$$(scripts/tool etcd)"; \
 	exec cargo run --quiet --profile quick -p etcd-prism -- playground \
-	  --listen "$(LISTEN)" --data-dir "$(DATA_DIR)" --proxies "$(PROXIES)" --etcd "$$etcd"
+	  --listen "$(LISTEN)" --data-dir "$(DATA_DIR)" --proxies "$(PROXIES)" --etcd "$$etcd" $(if $(filter no,$(SPLIT)),--unsplit)
 
 # The tests start the binary from the build folder. Building it together with them, in one command, builds it with the
 # same features of every dependency, so that nothing is compiled twice.

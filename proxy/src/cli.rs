@@ -35,6 +35,9 @@ enum Command {
         /// How many proxies to start.
         #[arg(long, value_name = "N", default_value_t = 1)]
         proxies: usize,
+        /// Begin with every route on the shard `rest`: a cluster that is still to be split. Only for a new data directory.
+        #[arg(long)]
+        unsplit: bool,
         /// The etcd binary; the one on the PATH by default.
         #[arg(long, value_name = "PATH", env = "ETCD_PRISM_ETCD")]
         etcd: Option<PathBuf>,
@@ -77,12 +80,13 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve { config } => crate::serve::run(&config)?,
-            Command::Playground { listen, data_dir, proxies, etcd } => {
+            Command::Playground { listen, data_dir, proxies, unsplit, etcd } => {
                 let prism = std::env::current_exe().context("cannot find my own binary")?;
                 let mut options = etcd_prism_playground::Options::new(prism);
                 options.listen = listen;
                 options.data_dir = data_dir;
                 options.proxies = proxies;
+                options.unsplit = unsplit;
                 options.etcd = etcd;
                 let played = runtime()?.block_on(etcd_prism_playground::run(options));
                 played.map_err(|e| anyhow::anyhow!("{e}"))?;

@@ -105,7 +105,9 @@ async fn serve(path: &Path, config: Config) -> anyhow::Result<()> {
     gateway.draining.cancel();
     hosting.cancel();
     server.await.context("the server panicked")??;
-    hosted.await.context("the migrations' host panicked")?;
+    if let Err(error) = hosted.await {
+        tracing::error!(%error, "the host of migrations ended");
+    }
     ownership.close().await;
     stop.cancel();
     admin.await.context("the admin server panicked")?.context("admin server")?;

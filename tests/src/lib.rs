@@ -13,6 +13,7 @@ pub mod history;
 pub mod http;
 pub mod kube;
 pub mod layout;
+pub mod migration;
 pub mod oracle;
 pub mod ports;
 pub mod process;

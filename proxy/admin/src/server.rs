@@ -27,7 +27,8 @@ struct Admin {
 }
 
 /// Serves `/metrics`, `/livez`, `/readyz`, `/health`, `/version` and `/status` until cancelled; requests that are being
-/// answered then are finished. With a host also `/migrations`. `/metrics` on the client port shows gauges of shards only while this runs.
+/// answered then are finished. With a host, on a loopback address, also `/migrations`. `/metrics` on the client port shows gauges
+/// of shards only while this runs.
 ///
 /// # Errors
 /// Those of the listener.
@@ -43,7 +44,9 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .fallback(like_clients)
         .with_state(admin.clone());
-    let app = match host {
+    // Nobody is asked who they are here. What only tells may be had from afar, what moves routes may not.
+    let is_local = listener.local_addr()?.ip().is_loopback();
+    let app = match host.filter(|_| is_local) {
         Some(host) => app.merge(migrations::router(host)),
         None => app,
     };

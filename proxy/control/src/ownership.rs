@@ -47,9 +47,24 @@ pub struct Revoking<'o> {
     id: u64,
 }
 
+impl Revoking<'_> {
+    /// A shard has answered: nothing will happen there any more.
+    pub fn told(&self, shard: ShardId) {
+        let waited_for = self.ownership.state.lock().revokes.told(self.id, shard);
+        self.look_again(waited_for);
+    }
+
+    fn look_again(&self, waited_for: bool) {
+        if waited_for {
+            self.ownership.update(|_| ());
+        }
+    }
+}
+
 impl Drop for Revoking<'_> {
     fn drop(&mut self) {
-        self.ownership.update(|state| state.revokes.end(self.id));
+        let waited_for = self.ownership.state.lock().revokes.end(self.id);
+        self.look_again(waited_for);
     }
 }
 
@@ -103,7 +118,7 @@ impl Ownership {
     /// To be held while a lease of clients is revoked, and taken before the last look whether its keys' routes are served:
     /// no seal is acknowledged before those that came first are over.
     pub fn revoking(&self) -> Revoking<'_> {
-        Revoking { ownership: self, id: self.update(|state| state.revokes.begin()) }
+        Revoking { ownership: self, id: self.state.lock().revokes.begin() }
     }
 
     /// Whether an unfenced answer, event or progress of the shard may be passed on that was asked for when the route had
@@ -111,6 +126,11 @@ impl Ownership {
     #[inline]
     pub fn may_release(&self, route: RouteId, generation: u64, shard: ShardId) -> bool {
         self.hub.may_release(route, generation, shard)
+    }
+
+    /// Whether a fence that was seen tells of a migration.
+    pub fn is_migrating(&self) -> bool {
+        self.state.lock().is_migrating()
     }
 
     /// Whether the session at the shard stands now.

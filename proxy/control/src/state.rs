@@ -218,6 +218,12 @@ impl State {
         Ok(RouteLine::new(timeline, shards, floor))
     }
 
+    pub(crate) fn is_migrating(&self) -> bool {
+        let engines = self.routes.iter().map(|route| &route.engine).chain(self.strangers.values());
+        let mut fences = engines.flat_map(|engine| ids(self.shards.len()).filter_map(|id| engine.fence(id)));
+        fences.any(|(_, fence)| fence.is_migrating())
+    }
+
     /// The routes that no shard has a fence of, every shard having been read.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &Route> {
         let is_missing = |route: &&Route| {

@@ -172,7 +172,7 @@ fn routes(keyspace: &Keyspace) -> Routes {
     let default = keyspace.default_route();
     let mut out = Routes::new();
     for ((id, route), definition) in keyspace.routes().zip(definitions(keyspace)) {
-        match Route::new(id, &route.name, definition.intervals, id == default) {
+        match Route::new(id, &route.name, definition, id == default) {
             Ok(found) => drop(out.insert(route.name.clone(), Arc::new(found))),
             // Other routes own all that it names.
             Err(error) => tracing::warn!(route = route.name, %error, "the route cannot be migrated"),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use etcd_prism_ownership::ShardUid;
 use etcd_prism_ownership::migration::{
-    Abort, Command, Counts, Driver, DriverClaim, Edit, Goal, Outcome, Record, Waiting,
+    Abort, Command, Counts, Driver, DriverClaim, Edit, Goal, Outcome, Reason, Record, Waiting,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(200);
 /// Between two looks whether somebody else has written fences or record.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often a driver is begun anew in the place of one that was superseded while the lock was its own.
+const ANEW: u8 = 3;
 
 /// What the operator asks of a driver that runs.
 #[derive(Debug)]
@@ -119,6 +121,8 @@ pub(crate) struct Run {
     trouble: Option<String>,
     verified: Option<oneshot::Receiver<Verified>>,
     compared: u64,
+    /// How often a driver was begun in the place of one that was superseded.
+    anew: u8,
     /// What the whole comes to.
     end: Option<String>,
 }
@@ -132,7 +136,8 @@ fn now() -> i64 {
 impl Run {
     pub(crate) fn new(setup: Setup, asks: mpsc::Receiver<Ask>, live: watch::Sender<Live>) -> Self {
         let Setup { me, route, source, target, goal, .. } = &setup;
-        let driver = Driver::new(me.clone(), &route.name, *source, *target, goal.clone());
+        let driver =
+            Driver::new(me.clone(), &route.name, *source, *target, goal.clone()).of(route.definition);
         Self {
             driver,
             setup,
@@ -152,6 +157,7 @@ impl Run {
             trouble: None,
             verified: None,
             compared: 0,
+            anew: 0,
             end: None,
         }
     }
@@ -261,8 +267,30 @@ impl Run {
                     .to_owned(),
                 );
             }
+            Command::Stop(Reason::Superseded) if self.begins_anew().await => {}
             Command::Stop(reason) => self.end = Some(reason.to_string()),
         }
+    }
+
+    /// The standby's epoch is not the one that this driver made. Another driver's, unless the lock is still ours: then it was
+    /// the last write of the one before, or our own whose answer was lost. A new driver begins with an epoch of its own.
+    async fn begins_anew(&mut self) -> bool {
+        let Setup { me, route, source, target, shards, lock, .. } = &self.setup;
+        let pool = shards.pool(*target);
+        if self.anew >= ANEW || lock.is_none() || pool.is_none() {
+            return false;
+        }
+        if !Lock::is_held(pool.map(|pool| &**pool), &route.name, me.proxy).await {
+            return false;
+        }
+        self.anew += 1;
+        (self.sealed, self.fed, self.caught) = (None, None, None);
+        let goal = self.driver.goal().clone();
+        self.driver = Driver::new(me.clone(), &route.name, *source, *target, goal).of(route.definition);
+        if let Some(active) = self.ship.take() {
+            active.stop().await;
+        }
+        true
     }
 
     /// Gives a switch up that takes too long.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use etcd_prism_control::Ownership;
 use etcd_prism_ownership::ShardUid;
-use etcd_prism_ownership::definition::Interval;
+use etcd_prism_ownership::definition::{Definition, DefinitionHash, Interval};
 use etcd_prism_ownership::migration::{Counts, Purge, Stream, Throttle};
 use etcd_prism_routing::RouteId;
 use etcd_prism_upstream::ShardPool;
@@ -22,6 +22,7 @@ pub struct Route {
     pub intervals: Vec<Interval>,
     /// It owns what no other route does, `compact_rev_key` among it.
     pub default: bool,
+    pub definition: DefinitionHash,
     shipped: Arc<Intervals>,
 }
 
@@ -34,12 +35,13 @@ impl Route {
     pub(crate) fn new(
         id: RouteId,
         name: &str,
-        intervals: Vec<Interval>,
+        owned: Definition,
         default: bool,
     ) -> Result<Self, NotIntervals> {
+        let (definition, intervals) = (owned.hash(), owned.intervals);
         let plain = intervals.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
         let shipped = Arc::new(Intervals::new(plain)?);
-        Ok(Self { id, name: name.to_owned(), intervals, default, shipped })
+        Ok(Self { id, name: name.to_owned(), intervals, default, definition, shipped })
     }
 }
 

@@ -16,7 +16,7 @@ pub use provenance::ProvenanceRecord;
 pub use record::{Begin, Identity, MIGRATES, PROTOCOL, ReignRecord, Sample, Samples, SeenAt, Session};
 pub use table::{Pending, Table, TableError, TableRoute, TableShard};
 
-/// The format that this version writes and reads.
+/// The format of most values.
 pub const FORMAT: u32 = 1;
 
 /// Why a stored value cannot be used.
@@ -34,10 +34,17 @@ pub enum ValueError {
 pub trait Stored: Sized {
     /// What it is, for error texts.
     const WHAT: &'static str;
+    /// The newest format that can be read.
+    const NEWEST: u32 = FORMAT;
     /// The JSON object behind it.
     type Body: Serialize + DeserializeOwned;
 
     fn to_body(&self) -> Self::Body;
+
+    /// The format that it is written in: the oldest whose readers understand all of it.
+    fn format(&self) -> u32 {
+        FORMAT
+    }
 
     /// # Errors
     /// What the body says is not known here.
@@ -47,7 +54,7 @@ pub trait Stored: Sized {
     /// [`ValueError::Malformed`] if the value cannot be written as JSON, which no value of this crate does.
     fn encode(&self) -> Result<Vec<u8>, ValueError> {
         let body = self.to_body();
-        serde_json::to_vec(&Envelope { format: FORMAT, body }).map_err(|e| malformed(Self::WHAT, &e))
+        serde_json::to_vec(&Envelope { format: self.format(), body }).map_err(|e| malformed(Self::WHAT, &e))
     }
 
     /// # Errors
@@ -55,7 +62,7 @@ pub trait Stored: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
         // The format first: what a newer one looks like is not known.
         let Format { format } = serde_json::from_slice(bytes).map_err(|e| malformed(Self::WHAT, &e))?;
-        if format != u64::from(FORMAT) {
+        if !(u64::from(FORMAT)..=u64::from(Self::NEWEST)).contains(&format) {
             return Err(ValueError::Format { what: Self::WHAT, found: format });
         }
         Self::from_body(serde_json::from_slice(bytes).map_err(|e| malformed(Self::WHAT, &e))?)

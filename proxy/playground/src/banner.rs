@@ -7,8 +7,11 @@ use crate::child::Child;
 use crate::layout::{Layout, Proxy, Shard, url};
 
 pub(crate) fn shard_line(shard: &Shard, child: &Child) -> String {
-    let keys =
-        if shard.prefixes.is_empty() { "everything else".to_owned() } else { shard.prefixes.join(" ") };
+    let keys = match shard.prefixes {
+        _ if shard.route_on != shard.name => "no keys yet".to_owned(),
+        [] => "everything else".to_owned(),
+        prefixes => prefixes.join(" "),
+    };
     format!("  shard {:<7} {}  pid {}  {keys}", shard.name, url(shard.client), pid(child))
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn toml(layout: &Layout, proxy: &Proxy) -> String {
             let prefixes: Vec<_> = shard.prefixes.iter().map(quoted).collect();
             let _ = writeln!(text, "prefixes = [{}]", prefixes.join(", "));
         }
-        let _ = writeln!(text, "shard = \"{}\"", shard.name);
+        let _ = writeln!(text, "shard = \"{}\"", shard.route_on);
     }
     text
 }

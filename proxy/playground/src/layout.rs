@@ -11,11 +11,12 @@ use crate::PlaygroundError;
 pub const MAX_PROXIES: usize = 16;
 
 /// The shards and the key prefixes that each owns; the last one owns the rest.
+const HOME: &str = "rest";
 const SHARDS: [(&str, &[&str]); 4] = [
     ("events", &["/registry/events/"]),
     ("leases", &["/registry/leases/"]),
     ("pods", &["/registry/pods/"]),
-    ("rest", &[]),
+    (HOME, &[]),
 ];
 
 const SHARD_STEP: u16 = 10_000;
@@ -35,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) name: &'static str,
     /// Empty for the default route.
     pub(crate) prefixes: &'static [&'static str],
+    /// Where the route of the same name lives.
+    pub(crate) route_on: &'static str,
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
 }
@@ -51,7 +54,8 @@ pub(crate) struct Proxy {
 // === impl Layout ===
 
 impl Layout {
-    pub(crate) fn new(listen: SocketAddr, proxies: usize) -> Result<Self, PlaygroundError> {
+    /// `unsplit`: every route lives on the last shard.
+    pub(crate) fn new(listen: SocketAddr, proxies: usize, unsplit: bool) -> Result<Self, PlaygroundError> {
         if proxies == 0 || proxies > MAX_PROXIES {
             return Err(PlaygroundError::Proxies { proxies });
         }
@@ -63,7 +67,9 @@ impl Layout {
             .zip(SHARDS)
             .map(|(number, (name, prefixes))| {
                 let client = SocketAddr::new(local, listen.port() + number * SHARD_STEP);
-                Shard { name, prefixes, client, peer: SocketAddr::new(local, client.port() + 1) }
+                let route_on = if unsplit { HOME } else { name };
+                let peer = SocketAddr::new(local, client.port() + 1);
+                Shard { name, prefixes, route_on, client, peer }
             })
             .collect();
         let proxies = (0..)

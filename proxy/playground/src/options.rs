@@ -27,6 +27,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// How many proxies share the shards: 1 to [`MAX_PROXIES`](crate::MAX_PROXIES).
     pub proxies: usize,
+    /// Every route lives on the shard `rest`, as on a cluster that is still to be split: see `etcd-prism migrate`.
+    pub unsplit: bool,
     /// The etcd binary; `None` takes `etcd` from the PATH.
     pub etcd: Option<PathBuf>,
     /// The etcd-prism binary, run as `PRISM serve --config FILE`.
@@ -40,6 +42,7 @@ impl Options {
             listen: DEFAULT_LISTEN,
             data_dir: PathBuf::from(DEFAULT_DATA_DIR),
             proxies: 1,
+            unsplit: false,
             etcd: None,
             prism,
         }

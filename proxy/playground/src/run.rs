@@ -31,7 +31,7 @@ const MAX_REQUEST_BYTES: u32 = 1_572_864 + 4096;
 ///
 /// Whatever keeps it from starting, and any child that ends by itself: the others are stopped then.
 pub async fn run(options: Options) -> Result<(), PlaygroundError> {
-    let layout = Layout::new(options.listen, options.proxies)?;
+    let layout = Layout::new(options.listen, options.proxies, options.unsplit)?;
     let data = DataDir::open(&options.data_dir)?;
     let etcd = programs::etcd(options.etcd.as_deref())?;
     let prism = programs::absolute(&options.prism)?;

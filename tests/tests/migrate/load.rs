@@ -48,10 +48,15 @@ pub struct Load {
 impl Load {
     /// Each client gets a writer with keys of its own, and a reader of all.
     pub fn start(clients: &[Client], pause: Duration) -> Self {
+        Self::start_at(clients, pause, 0)
+    }
+
+    /// The same; `first` tells the keys of this load from those of others.
+    pub fn start_at(clients: &[Client], pause: Duration, first: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for (i, client) in clients.iter().enumerate() {
-            tasks.push(tokio::spawn(write(i, client.clone(), stop.clone(), pause)));
+            tasks.push(tokio::spawn(write(first + i, client.clone(), stop.clone(), pause)));
             tasks.push(tokio::spawn(read(client.clone(), stop.clone())));
         }
         Self { stop, tasks }

@@ -4,4 +4,5 @@ mod faults;
 mod leases;
 mod load;
 mod online;
+mod pauses;
 mod rig;

@@ -1,23 +1,21 @@
 //! Shards, and proxies that move a route between them as they are told on the command line.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::etcd::{EtcdBuilder, EtcdCluster};
 use etcd_prism_tests::layout::Layout;
+use etcd_prism_tests::migration;
 use etcd_prism_tests::oracle::Oracle;
 use etcd_prism_tests::proxy::{Proxy, ProxyBuilder};
 use etcd_prism_tests::request::put;
 use etcd_prism_tests::scratch::Scratch;
-use etcd_prism_tests::tools;
 use etcd_prism_tests::topology::Topology;
-use etcd_prism_tests::wait;
 use serde_json::Value;
-use tokio::process::Command;
 
 pub const PODS: &str = "/pods/";
+const ROUTE: &str = "pods";
 
 pub struct Rig {
     pub proxies: Vec<Proxy>,
@@ -74,36 +72,16 @@ impl Rig {
 
     /// `etcd-prism migrate VERB pods ARGS` at a proxy; what it prints as JSON.
     pub async fn migrate(&self, proxy: usize, verb: &str, args: &[&str]) -> Value {
-        let output = self.run(proxy, verb, args).await;
-        assert!(output.0, "migrate {verb} {args:?} failed:\n{}", output.1);
-        serde_json::from_str(&output.1).unwrap_or_else(|e| panic!("{e} in what {verb} printed: {}", output.1))
+        migration::migrate(&self.proxies[proxy], verb, ROUTE, args).await
+    }
+
+    /// The same, as soon as nothing speaks against it.
+    pub async fn migrate_soon(&self, proxy: usize, verb: &str) {
+        migration::migrate_soon(&self.proxies[proxy], verb, ROUTE, &[]).await;
     }
 
     /// Waits until everything is copied.
     pub async fn copied(&self, proxy: usize) {
-        wait::until("the copy to end", async || {
-            let status = self.migrate(proxy, "status", &[]).await.to_string();
-            if status.contains(r#""phase":"follow""#) { Ok(()) } else { Err(status) }
-        })
-        .await;
-    }
-
-    /// [`migrate`](Self::migrate), as soon as nothing speaks against it.
-    pub async fn migrate_soon(&self, proxy: usize, verb: &str) {
-        wait::until(verb, async || match self.run(proxy, verb, &[]).await {
-            (true, _) => Ok(()),
-            (false, text) => Err(text),
-        })
-        .await;
-    }
-
-    /// The same; whether it succeeded, and what it printed, errors last.
-    pub async fn run(&self, proxy: usize, verb: &str, args: &[&str]) -> (bool, String) {
-        let admin = format!("http://{}", self.proxies[proxy].admin());
-        let mut command = Command::new(tools::etcd_prism());
-        command.args(["migrate", verb, "pods"]).args(args).args(["--admin", &admin, "--output", "json"]);
-        let output = command.stdin(Stdio::null()).output().await.expect("run etcd-prism");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+        migration::copied(&self.proxies[proxy], ROUTE).await;
     }
 }

@@ -29,7 +29,14 @@ const RETRY: Duration = Duration::from_secs(2);
 ///
 /// It is held while a route that has keys under it is on the move: nobody would see these deletions.
 pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, RequestError> {
-    let id = request.id;
+    let (cx, id) = (cx.clone(), request.id);
+    // A client that goes away does not call back what was sent: a seal waits for it all the same.
+    let task = tokio::spawn(async move { everywhere_and_again(&cx, id).await });
+    let ended = |_| RequestError::from(Status::new(Code::Unavailable, TIMED_OUT));
+    task.await.map_err(ended)?
+}
+
+async fn everywhere_and_again(cx: &Context, id: i64) -> Result<LeaseRevokeResponse, RequestError> {
     if cx.ownership().is_reserved_lease(id) {
         return Err(not_found());
     }
@@ -39,15 +46,15 @@ pub async fn revoke(cx: &Context, request: LeaseRevokeRequest) -> Result<LeaseRe
     let whole = bounds.max().unwrap_or_default();
     let (start, last) = (Instant::now(), HOLDER_PATIENCE.min(whole / 4));
     let holders = Holders::ask(cx, id).await;
-    let _under_way = until_served(cx, id, &holders, start + whole / 2).await?;
+    let under_way = until_served(cx, id, &holders, start + whole / 2).await?;
     let had = tokio::time::timeout_at(start + whole / 2, had(cx, id, &holders)).await.ok().flatten();
-    let mut told = everywhere(cx, &all, id, start + whole - last).await;
+    let mut told = everywhere(cx, &all, id, start + whole - last, Some(&under_way)).await;
     if told.values().any(|answer| matches!(answer, Ok(Some(_)))) {
         // It may have been on its way to another shard. From now on it cannot be: whoever brings it looks, after the grant,
         // whether it is still where it comes from.
         let lacking: Vec<ShardId> =
             all.iter().filter(|shard| matches!(told.get(shard), Some(Ok(None)))).copied().collect();
-        for (shard, answer) in everywhere(cx, &lacking, id, start + whole).await {
+        for (shard, answer) in everywhere(cx, &lacking, id, start + whole, None).await {
             if !matches!(answer, Ok(None)) {
                 told.insert(shard, answer);
             }
@@ -125,11 +132,16 @@ async fn everywhere(
     shards: &[ShardId],
     id: i64,
     deadline: Instant,
+    under_way: Option<&Revoking<'_>>,
 ) -> BTreeMap<ShardId, Result<Option<LeaseRevokeResponse>, UpstreamError>> {
     let tell = shards.iter().map(|shard| async move {
         let pool = cx.worker.pool(*shard);
         let left = deadline.saturating_duration_since(Instant::now());
-        (*shard, revoke_on(pool, id, left.min(pool.shard().bounds().request_timeout)).await)
+        let told = revoke_on(pool, id, left.min(pool.shard().bounds().request_timeout)).await;
+        if let (Some(under_way), Ok(Some(_))) = (under_way, &told) {
+            under_way.told(*shard);
+        }
+        (*shard, told)
     });
     join_all(tell).await.into_iter().collect()
 }

@@ -35,7 +35,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const MIN_END_PAUSE: Duration = Duration::from_millis(10);
 const MAX_END_PAUSE: Duration = Duration::from_secs(1);
 /// Most bytes of messages that are kept while their routes are not served.
-const MAX_KEPT: usize = 1 << 20;
+const MAX_KEPT: usize = 64 << 10;
 
 type Opening = Pin<Box<dyn Future<Output = Result<OpenStream, UpstreamError>> + Send>>;
 

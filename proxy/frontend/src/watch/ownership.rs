@@ -70,6 +70,8 @@ impl Driver {
             Turn::Wait => match state {
                 LegState::Asked => self.hold(shard),
                 LegState::Live if is_creating => self.hold(shard),
+                // The rest of what its client has a part of must not be waited for: everything else waits behind it.
+                LegState::Live if self.outbox.has_part_of(Source::of(id, shard)) => self.hold(shard),
                 LegState::Live => self.set(id, shard, |leg| leg.state = LegState::Paused),
                 LegState::Waiting => self.set(id, shard, |leg| leg.state = LegState::Held),
                 LegState::Held | LegState::Paused => Ok(()),

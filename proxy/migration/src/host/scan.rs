@@ -34,6 +34,11 @@ struct Memory {
 pub(super) async fn run(host: &Arc<Host>) {
     let mut memory = Memory::default();
     loop {
+        tokio::time::sleep(INTERVAL).await;
+        // The fences are watched anyway: without a migration nothing is asked of the shards.
+        if !host.own.is_migrating() && memory.is_empty() {
+            continue;
+        }
         let pictures = host.pictures().await;
         memory.stuck.retain(|(route, shard, revision), _| {
             pictures.fence(*shard, route).is_none_or(|(now, _)| now == *revision)
@@ -52,7 +57,6 @@ pub(super) async fn run(host: &Arc<Host>) {
                 take(host, route, &located).await;
             }
         }
-        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -75,6 +79,11 @@ async fn take(host: &Arc<Host>, route: &Arc<Route>, located: &Located) {
 }
 
 impl Memory {
+    /// No seal or flip is waited for.
+    fn is_empty(&self) -> bool {
+        self.stuck.is_empty()
+    }
+
     /// The shards of a seal or flip that has stood for too long.
     fn stuck(&mut self, pictures: &Pictures, route: &str) -> Option<(ShardUid, ShardUid)> {
         let located = pictures.locate(route)?;

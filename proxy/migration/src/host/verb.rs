@@ -117,9 +117,26 @@ impl Host {
         let (Some(source), Some(target)) = (source.filter(|_| plan.go()), target) else {
             return Ok(Reply::Plan(plan));
         };
+        self.alone(route, source, target).await?;
         let goal = Goal::Create(options);
         let asks = self.driver(route, (source, target), goal.clone(), false).await?;
         ask(&asks, |reply| Ask::Want { goal, patience: BEGIN, reply }).await
+    }
+
+    /// Of two migrations between the same shards each would take the leases that the other one keeps alive for its owner's.
+    async fn alone(&self, route: &Route, source: ShardUid, target: ShardUid) -> Result<(), String> {
+        let pictures = self.pictures().await;
+        let between = |of: &Located| {
+            (of.source, of.target) == (source, target) || (of.source, of.target) == (target, source)
+        };
+        let others = self.routes.values().filter(|other| other.name != route.name);
+        match others.into_iter().find(|other| pictures.locate(&other.name).is_some_and(|of| between(&of))) {
+            Some(other) => Err(format!(
+                "route {} is being moved between the same shards: complete or cancel that first",
+                other.name
+            )),
+            None => Ok(()),
+        }
     }
 
     async fn located(&self, route: &Route) -> Result<Located, String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Abort, Checkpoint, Counts, DriverClaim, Edit, Event, Options, Reason, Record, View, Want};
+use crate::definition::DefinitionHash;
 use crate::id::{ProxyId, ShardUid};
 use crate::timeline::Reign;
 use crate::value::State;
@@ -64,6 +65,8 @@ pub struct Driver {
     source: ShardUid,
     target: ShardUid,
     goal: Goal,
+    /// What this proxy takes the route to own.
+    definition: Option<DefinitionHash>,
     /// In milliseconds since the epoch; for the record.
     now: i64,
     seen: [Seen; 2],
@@ -104,6 +107,7 @@ impl Driver {
             source,
             target,
             goal,
+            definition: None,
             now: 0,
             seen: [Seen::Unread, Seen::Unread],
             puzzled: 0,
@@ -124,6 +128,13 @@ impl Driver {
             notes: Vec::new(),
             stop: None,
         }
+    }
+
+    /// It copies and deletes what this definition says, so it does nothing while the owner's fence has another one.
+    #[must_use]
+    pub fn of(mut self, definition: DefinitionHash) -> Self {
+        self.definition = Some(definition);
+        self
     }
 
     /// The goal of a driver that takes over.
@@ -176,6 +187,11 @@ impl Driver {
     /// What was read of a shard; `None`: nothing, or it could not be reached.
     pub fn seen(&self, shard: ShardUid) -> Option<&View> {
         self.view(shard)
+    }
+
+    /// What it works towards.
+    pub fn goal(&self) -> &Goal {
+        &self.goal
     }
 
     fn slot(&mut self, shard: ShardUid) -> Option<&mut Seen> {

@@ -45,6 +45,17 @@ pub enum Reason {
     Restored { shard: ShardUid, n: u64 },
     #[error("the route is being moved to shard {peer}: finish or cancel that first")]
     Other { peer: ShardUid },
+    #[error(
+        "by the configuration of this proxy the route owns other keys than by its fence on shard {shard}: see `etcd-prism \
+         route diff`"
+    )]
+    Definition { shard: ShardUid },
+    #[error("a migration with --no-copy={no_copy} is under way: cancel it first")]
+    OtherOptions { no_copy: bool },
+    #[error(
+        "the data was dropped (--no-copy), so there is nothing to go back to: `complete`, then `create` the way back"
+    )]
+    NoWayBack,
     #[error("the definition of the route is being changed: finish or give up that first")]
     Changing,
     #[error("the route is owned by shard {owner}, not by the migration's source")]

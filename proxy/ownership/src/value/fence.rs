@@ -50,6 +50,16 @@ impl Fence {
             _ => self.n,
         }
     }
+
+    /// Whether it is part of a migration.
+    pub fn is_migrating(&self) -> bool {
+        match self.state {
+            State::Open { peer } | State::Sealed { peer, .. } => peer.is_some(),
+            State::Importing { claim, .. } => claim.is_none(),
+            State::Flipping { .. } | State::Standby { .. } => true,
+            State::Retired => false,
+        }
+    }
 }
 
 impl State {

@@ -39,7 +39,26 @@ pub struct ReignRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Reign>,
 }
-super::stored!(ReignRecord, "reign record");
+
+impl super::Stored for ReignRecord {
+    const WHAT: &'static str = "reign record";
+    /// 2 has a line. Who does not know of lines would show the shard's own revisions, so it must not take the record for one
+    /// that has none.
+    const NEWEST: u32 = 2;
+    type Body = Self;
+
+    fn to_body(&self) -> Self {
+        self.clone()
+    }
+
+    fn format(&self) -> u32 {
+        if self.earlier.is_empty() { super::FORMAT } else { Self::NEWEST }
+    }
+
+    fn from_body(body: Self) -> Result<Self, super::ValueError> {
+        Ok(body)
+    }
+}
 
 impl ReignRecord {
     /// The line that ends with this reign, oldest reign first; `mod_revision` is the record's own. Where nothing came before,

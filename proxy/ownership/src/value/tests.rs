@@ -133,3 +133,18 @@ fn a_table_with_other_hashes_is_refused() {
     table.routes[0].prefixes = vec!["/r/pods/".into(), "/r/more/".into()];
     assert!(matches!(table.layout(), Err(TableError::Hash { .. })));
 }
+
+#[test]
+fn a_record_with_a_line_is_none_for_proxies_that_know_of_no_lines() {
+    let format = |record: &ReignRecord| {
+        let value: serde_json::Value = serde_json::from_slice(&record.encode().unwrap()).unwrap();
+        value["format"].as_u64()
+    };
+    let mut record = ReignRecord { n: 2, shard: ShardUid(1), after: 7, floor: 0, earlier: Vec::new() };
+    assert_eq!(format(&record), Some(1));
+    record.earlier.push(crate::Reign { n: 1, shard: ShardUid(2), after: 0, raw_start: 1 });
+    assert_eq!(format(&record), Some(2));
+    assert_eq!(ReignRecord::decode(&record.encode().unwrap()), Ok(record));
+    let newer = br#"{"format":3,"n":2,"shard":"0000000000000001","after":7,"floor":0}"#;
+    assert!(matches!(ReignRecord::decode(newer), Err(ValueError::Format { found: 3, .. })));
+}

@@ -3,7 +3,7 @@ use etcd_prism_config::Config;
 use super::*;
 
 fn parsed(listen: &str, proxies: usize, of: usize) -> toml::Table {
-    let layout = Layout::new(listen.parse().expect("an address"), proxies).expect("a layout");
+    let layout = Layout::new(listen.parse().expect("an address"), proxies, false).expect("a layout");
     toml(&layout, &layout.proxies[of]).parse().expect("valid TOML")
 }
 
@@ -44,10 +44,18 @@ fn shards_and_routes() {
 }
 
 #[test]
+fn unsplit_every_route_is_on_one_shard() {
+    let layout = Layout::new("127.0.0.1:2379".parse().expect("an address"), 1, true).expect("a layout");
+    let config = Config::parse(&toml(&layout, &layout.proxies[0]), "prism.toml").expect("a configuration");
+    assert_eq!((config.shards.len(), config.routes.len()), (4, 4));
+    assert!(config.routes.iter().all(|route| route.shard == "rest"));
+}
+
+#[test]
 fn the_proxy_accepts_it() {
     for (listen, proxies) in [("127.0.0.1:2379", 1), ("0.0.0.0:1", 16), ("[::1]:25534", 2), ("[::]:2379", 2)]
     {
-        let layout = Layout::new(listen.parse().expect("an address"), proxies).expect("a layout");
+        let layout = Layout::new(listen.parse().expect("an address"), proxies, false).expect("a layout");
         for proxy in &layout.proxies {
             let text = toml(&layout, proxy);
             let config = Config::parse(&text, "prism.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));

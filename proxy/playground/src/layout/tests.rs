@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 
 fn layout(listen: &str, proxies: usize) -> Result<Layout, PlaygroundError> {
-    Layout::new(listen.parse().expect("an address"), proxies)
+    Layout::new(listen.parse().expect("an address"), proxies, false)
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Driver {
         let Some(standby) = pair.standby.as_ref().filter(|standby| self.usable(standby, pair)) else {
             return self.begin(pair);
         };
+        self.suits(standby)?;
         if let Some(command) = self.take_over(standby, pair)? {
             return Ok(command);
         }
@@ -74,6 +75,33 @@ impl Driver {
         !pair.reachable || pair.standby.as_ref().is_some_and(|standby| standby.follows(&pair.owner))
     }
 
+    /// Row 1. What an abandoned migration left on the target is retired first: it has missed what happened since, and what
+    /// was retired is purged before it is used.
+    pub(super) fn claim(&self, pair: &Pair) -> Result<Command, Reason> {
+        if !pair.reachable {
+            return Ok(Command::Wait(Waiting::Unreachable(pair.other)));
+        }
+        self.row(match &pair.standby {
+            Some(left) if left.fence.state != State::Retired => rows::retire(&self.route, &pair.owner, left),
+            _ => rows::claim(&self.route, &pair.owner, self.target),
+        })
+    }
+
+    /// Whether what is asked for can be had of the migration that goes on.
+    fn suits(&self, standby: &Standing) -> Result<(), Reason> {
+        let Some((_, record)) = self.record() else { return Ok(()) };
+        match &self.goal {
+            Goal::Create(options) if options.no_copy != record.options.no_copy && !record.phase.is_over() => {
+                Err(Reason::OtherOptions { no_copy: record.options.no_copy })
+            }
+            // Nothing was shipped there: it holds what it held when it was left.
+            Goal::Switch { to } if *to == standby.shard && *to == self.source && record.options.no_copy => {
+                Err(Reason::NoWayBack)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the standby is this migration's. One that ruled before needs no record.
     fn usable(&self, standby: &Standing, pair: &Pair) -> bool {
         let known = match standby.fence.state {
@@ -82,7 +110,7 @@ impl Driver {
             }),
             _ => true,
         };
-        known && standby.follows(&pair.owner)
+        known && standby.fence.definition == pair.owner.fence.definition && standby.follows(&pair.owner)
     }
 
     /// Row 2, with a new record.

@@ -36,6 +36,10 @@ impl Driver {
             Err(command) => return Ok(command),
         };
         self.puzzled = 0;
+        if self.definition.is_some_and(|own| own != pair.owner.fence.definition) && self.goal != Goal::Settle
+        {
+            return Err(Reason::Definition { shard: pair.owner.shard });
+        }
         match pair.owner.fence.state {
             State::Sealed { claim: Some(_), .. } => Err(Reason::Changing),
             State::Sealed { peer, .. } | State::Open { peer } if peer.is_some_and(|p| p != pair.other) => {
@@ -125,7 +129,7 @@ impl Driver {
             Goal::Create(_) if pair.owner.shard != self.source => {
                 return Err(Reason::NotOwner { owner: pair.owner.shard });
             }
-            Goal::Create(_) => return self.row(rows::claim(&self.route, &pair.owner, self.target)),
+            Goal::Create(_) => return self.claim(pair),
             Goal::Follow | Goal::Switch { .. } => return Err(Reason::NotClaimed),
         };
         // Something may be left of a migration that was abandoned, or ended by one who read too early.

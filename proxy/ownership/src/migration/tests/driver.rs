@@ -328,3 +328,45 @@ fn the_record_tells_how_long_clients_waited() {
     let switched = |e: &Event| matches!(e, Event::Switched { to, pause: Some(40), .. } if *to == B);
     assert!(record(&cluster).history.iter().any(switched), "{:?}", record(&cluster).history);
 }
+
+/// It would delete and leave out what its own file says.
+#[test]
+fn whoever_takes_the_route_for_something_else_does_not_drive_it() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(false)));
+    let other = Command::Stop(Reason::Definition { shard: A });
+    for goal in [create(false), Goal::Follow, Goal::Switch { to: B }, Goal::Cancel { abandon: false }] {
+        let mut driver = driver(2, goal).of(DefinitionHash([8; 32]));
+        assert_eq!(run(&mut cluster, &mut driver), other);
+    }
+    let mut settling = driver(2, Goal::Settle).of(DefinitionHash([8; 32]));
+    assert_eq!(run(&mut cluster, &mut settling), Command::Done(Outcome::Settled));
+    assert_eq!(run(&mut cluster, &mut driver(2, Goal::Follow).of(DefinitionHash([7; 32]))), FOLLOWING);
+}
+
+#[test]
+fn data_is_dropped_only_if_the_migration_that_goes_on_was_created_so() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(true)));
+    let refused = Command::Stop(Reason::OtherOptions { no_copy: true });
+    assert_eq!(run(&mut cluster, &mut driver(2, create(false))), refused);
+    assert_eq!(run(&mut cluster, &mut driver(2, create(true))), FOLLOWING);
+    // And there is no way back to what was dropped.
+    run(&mut cluster, &mut driver(1, Goal::Switch { to: B }));
+    assert_eq!(cluster.state(B, ROUTE), "open");
+    let refused = Command::Stop(Reason::NoWayBack);
+    assert_eq!(run(&mut cluster, &mut driver(1, Goal::Switch { to: A })), refused);
+}
+
+#[test]
+fn what_was_left_on_a_target_is_purged_before_it_is_used_again() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(false)));
+    // Abandoned: the owner names nobody, the target still follows.
+    cluster.put(A, keys::fence(ROUTE), fence(A, 1, open(None)).encode().unwrap());
+    assert_eq!((cluster.state(B, ROUTE), record(&cluster).phase), ("importing", Phase::Follow));
+    let mut again = driver(2, create(false));
+    let is_purge = |command: &Command| matches!(command, Command::Purge(purge) if purge.shard == B);
+    assert!(matches!(run_until(&mut cluster, &mut again, &is_purge), Command::Purge(_)));
+    assert_eq!(run(&mut cluster, &mut again), FOLLOWING);
+}
