@@ -284,6 +284,10 @@ impl Run {
             return false;
         }
         self.anew += 1;
+        tracing::info!(
+            route = route.name,
+            "migration: the standby has another epoch than this driver made: begun anew"
+        );
         (self.sealed, self.fed, self.caught) = (None, None, None);
         let goal = self.driver.goal().clone();
         self.driver = Driver::new(me.clone(), &route.name, *source, *target, goal).of(route.definition);

@@ -60,6 +60,8 @@ impl Driver {
             let g = self.reign(pair.owner.shard, pair.owner.fence.n).map_or(0, |(reign, _)| reign.after);
             let pause = switch.pause();
             self.notes.push(Event::Switched { at: self.now, to: pair.owner.shard, g, pause });
+            // The roles are swapped: this driver has still to make an epoch of the new standby, if it did not finish itself.
+            self.held = self.held.filter(|(shard, _)| *shard != pair.owner.shard);
             return;
         }
         let why = given_up.unwrap_or(if switch.decided { Abort::Killed } else { Abort::Elsewhere });
@@ -146,7 +148,9 @@ impl Driver {
                     return Err(Reason::Superseded);
                 }
             }
-            _ => return Ok(Some(Command::Write(rows::raise(&self.route, standby)?))),
+            // The roles were swapped, and not by this driver: whoever did it drives.
+            Some(_) => return Err(Reason::Superseded),
+            None => return Ok(Some(Command::Write(rows::raise(&self.route, standby)?))),
         }
         let mine = self.record().is_some_and(|(_, r)| r.driver.as_ref() == Some(&self.me));
         if mine {

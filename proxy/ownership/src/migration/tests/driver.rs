@@ -370,3 +370,22 @@ fn what_was_left_on_a_target_is_purged_before_it_is_used_again() {
     assert!(matches!(run_until(&mut cluster, &mut again, &is_purge), Command::Purge(_)));
     assert_eq!(run(&mut cluster, &mut again), FOLLOWING);
 }
+
+/// One that slept through a switch and back must not take the standby from whoever drives now.
+#[test]
+fn roles_that_others_swapped_end_a_driver() {
+    let mut cluster = cluster();
+    let mut sleeper = driver(1, create(false));
+    assert_eq!(run(&mut cluster, &mut sleeper), FOLLOWING);
+    let mut awake = driver(2, Goal::Follow);
+    run(&mut cluster, &mut awake);
+    awake.want(Goal::Switch { to: B });
+    assert_eq!(run(&mut cluster, &mut awake), Command::Done(Outcome::Switched { owner: B }));
+    awake.want(Goal::Follow);
+    assert_eq!(run(&mut cluster, &mut awake), FOLLOWING);
+    let epoch = awake.stream().unwrap().epoch;
+    sleeper.look_again();
+    assert_eq!(run(&mut cluster, &mut sleeper), Command::Stop(Reason::Superseded));
+    awake.look_again();
+    assert_eq!((run(&mut cluster, &mut awake), awake.stream().unwrap().epoch), (FOLLOWING, epoch));
+}
