@@ -62,8 +62,9 @@ bench: ## etcd-prism against etcd itself, a TCP splice, nginx and etcd grpc-prox
 	@etcd="$$(scripts/tool etcd)"; \
 	exec "$${CARGO_TARGET_DIR:-target}/release/etcd-prism-bench" ladder --etcd "$$etcd" $(ARGS)
 
-lint: ## formatting, clippy, docs, licences and bans
+lint: ## broken builds still apply, formatting, clippy, docs, licences and bans
 	@scripts/preflight lint
+	@for patch in tests/broken/*.patch; do git apply --check "$$patch" || exit 1; done
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
