@@ -145,14 +145,16 @@ async fn serve(cx: &Context, path: &'static str, body: Incoming, account: &mut A
         "/etcdserverpb.KV/DeleteRange" => write::delete_range(cx, request, routed).await,
         "/etcdserverpb.KV/Txn" => write::txn(cx, request, routed).await,
         "/etcdserverpb.KV/Compact" => compact::handle(cx, request).await,
-        "/etcdserverpb.Lease/LeaseGrant" => typed(cx, lease::grant(cx, decode(&request)?).await?),
+        "/etcdserverpb.Lease/LeaseGrant" => typed(cx, Box::pin(lease::grant(cx, decode(&request)?)).await?),
         "/etcdserverpb.Lease/LeaseRevoke" => typed(cx, lease::revoke(cx, decode(&request)?).await?),
-        "/etcdserverpb.Lease/LeaseTimeToLive" => typed(cx, lease::time_to_live(cx, decode(&request)?).await?),
+        "/etcdserverpb.Lease/LeaseTimeToLive" => {
+            typed(cx, Box::pin(lease::time_to_live(cx, decode(&request)?)).await?)
+        }
         "/etcdserverpb.Lease/LeaseLeases" => typed(cx, lease::leases(cx).await?),
         _ if path.starts_with("/v3lockpb.") || path.starts_with("/v3electionpb.") => {
-            lock::handle(cx, path, request, routed).await
+            Box::pin(lock::handle(cx, path, request, routed)).await
         }
-        _ => other::handle(cx, path, request).await,
+        _ => Box::pin(other::handle(cx, path, request)).await,
     }
 }
 

@@ -112,7 +112,7 @@ async fn a_reign_without_a_readable_record_is_refused_and_says_so() {
     client.kv().delete_range(delete(&key)).await.expect("a deletion");
     let reason = node.refused("pods").await;
     assert!(reason.contains("record of reign 1 is missing on shard a"), "{reason}");
-    client.kv().put(put(&key, "{\"format\":2}")).await.expect("a write");
+    client.kv().put(put(&key, "{\"format\":9}")).await.expect("a write");
     node.until("another reason", |s| {
         s.routes[0].reason.as_ref().is_some_and(|reason| reason.contains("run a newer etcd-prism"))
     })

@@ -50,7 +50,8 @@ pub async fn handle(
                 exchange::bounded(cx, grant.shard, deadline, one(cx, &grant, &ask)).await
             }
             Placement::Spans(spans) => {
-                place::bounded(deadline, span::range(cx, &range, &spans, request.message())).await
+                // On the heap: every request would be as large as the largest otherwise.
+                Box::pin(place::bounded(deadline, span::range(cx, &range, &spans, request.message()))).await
             }
         };
         if !matches!(reply, Err(RequestError::Void)) {

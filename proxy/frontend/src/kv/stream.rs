@@ -79,12 +79,12 @@ async fn begin(
         Placement::One(grant) => {
             let keys = if range.keys.clamped().is_some() { visible } else { patch::NOTHING };
             let segment = Segment { keys, place: Group::ONLY };
-            in_pages(cx, vec![grant], &[segment], range, request).await
+            Box::pin(in_pages(cx, vec![grant], &[segment], range, request)).await
         }
         Placement::Spans(spans) if range.revision > 0 => Err(span::at_a_revision(&spans)),
         Placement::Spans(spans) => {
             let segments = spans.segments(cx, visible)?;
-            in_pages(cx, spans.grants, &segments, range, request).await
+            Box::pin(in_pages(cx, spans.grants, &segments, range, request)).await
         }
     }
 }

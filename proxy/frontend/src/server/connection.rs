@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -100,8 +101,8 @@ where
     let draining = worker.gateway.draining.clone();
     let connection = Arc::new(Connection::default());
     let service = service_fn(move |request| {
-        let answer = dispatch::handle(worker.clone(), connection.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        // Mapped, not awaited in a block of its own, which would hold the future twice.
+        dispatch::handle(worker.clone(), connection.clone(), request).map(Ok::<_, Infallible>)
     });
     if http2 {
         let io = TokioIo::new(Greeting::new(stream, GREETING));
