@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcd_prism_ownership::value::{Fence, Identity, ProvenanceRecord, ReignRecord, State, Stored};
+use etcd_prism_ownership::value::{Fence, Identity, ProvenanceRecord, ReignRecord, Session, State, Stored};
 use etcd_prism_ownership::{Reign, ShardUid, Timeline, keys};
 use etcd_prism_proto::etcdserverpb::request_op::Request;
 use etcd_prism_proto::etcdserverpb::{PutRequest, RangeRequest, RangeResponse, TxnRequest};
@@ -106,6 +106,7 @@ impl Rig {
         let at = |n, state| Fence { n, state, definition: fence.definition, shard: owner.id };
         let sealed = at(known, State::Sealed { peer: Some(target.id), claim: None });
         let seal = write(&from, epoch, &sealed).await;
+        all_let_go(&from, seal).await;
         let copied = copy(&from, &owner, &to).await;
         let epoch = write(
             &to,
@@ -135,6 +136,20 @@ impl Rig {
         })
         .await;
     }
+}
+
+/// Waits until every session at the shard names this seal: what proxies still show of it before lies below G.
+async fn all_let_go(shard: &Client, seal: i64) {
+    wait::until("every proxy lets go", async || {
+        let (sessions, _) = read(shard, list(keys::SESSIONS.key)).await;
+        let session = |kv: &KeyValue| Session::decode(&kv.value).expect("a session");
+        let waits = |session: &Session| session.acks.get(ROUTE) != Some(&seal);
+        match sessions.iter().map(session).find(waits) {
+            None => Ok(()),
+            Some(session) => Err(session),
+        }
+    })
+    .await;
 }
 
 async fn find(shard: &Client) -> Found {
