@@ -183,7 +183,11 @@ impl State {
             }
             Some((written, Ok(record))) => {
                 let floor = record.virtual_floor(written);
-                let line = self.line(record.line(written), permit.shard, floor).map_err(unreadable)?;
+                let reigns = record.line(written);
+                if let Some(shard) = self.yet_unknown(&reigns, permit.shard, floor) {
+                    return Err(Answer::Wait(Reason::Unidentified { shard }));
+                }
+                let line = self.line(reigns, permit.shard, floor).map_err(unreadable)?;
                 Ok(OfReign { floor: line.floor(), line: Some(line) })
             }
             Some((_, Err(error))) => Err(unreadable(error.clone())),
@@ -198,18 +202,32 @@ impl State {
     /// A route is to be served there, but the record of its reign has not been read yet.
     pub(crate) fn lacks_reign(&self, shard: ShardId) -> bool {
         let here = self.routes.iter().filter(|r| r.engine.permit().is_some_and(|p| p.shard == shard));
-        here.map(|route| self.reign(route)).any(|reign| matches!(reign, Err(Answer::Wait(_))))
+        here.map(|route| self.reign(route))
+            .any(|reign| matches!(reign, Err(Answer::Wait(Reason::ReignUnread { .. }))))
+    }
+
+    fn shard_of(&self, reign: &Reign) -> Option<ShardId> {
+        ids(self.shards.len()).find(|shard| {
+            let facts = self.shard(*shard);
+            facts.identified && facts.live.is_some_and(|live| live.id == Some(reign.shard))
+        })
+    }
+
+    /// A shard that may be one of an earlier reign's and has neither been read nor failed to answer: a proxy that has just
+    /// started must not take what it held for compacted.
+    fn yet_unknown(&self, reigns: &[Reign], here: ShardId, floor: i64) -> Option<String> {
+        let (_, earlier) = reigns.split_last()?;
+        let ends = reigns.iter().skip(1).map(|next| next.after);
+        let wanted = earlier.iter().zip(ends).filter(|(_, last)| *last > floor);
+        let all_found = wanted.into_iter().all(|(reign, _)| self.shard_of(reign).is_some());
+        let mut others = ids(self.shards.len()).filter(|id| *id != here).map(|id| self.shard(id));
+        let unknown = others.find(|shard| shard.live.is_none() && shard.error.is_none());
+        unknown.filter(|_| !all_found).map(|shard| shard.name.clone())
     }
 
     /// `shard` serves the last of them.
     fn line(&self, reigns: Vec<Reign>, shard: ShardId, floor: i64) -> Result<RouteLine, ValueError> {
-        let shard_of = |reign: &Reign| {
-            ids(self.shards.len()).find(|shard| {
-                let facts = self.shard(*shard);
-                facts.identified && facts.live.is_some_and(|live| live.id == Some(reign.shard))
-            })
-        };
-        let mut shards: Vec<_> = reigns.iter().map(shard_of).collect();
+        let mut shards: Vec<_> = reigns.iter().map(|reign| self.shard_of(reign)).collect();
         if let Some(last) = shards.last_mut() {
             *last = Some(shard);
         }

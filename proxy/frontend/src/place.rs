@@ -101,6 +101,11 @@ impl Grant {
         self.fenced().map(|h| Condition { key: &h.view.fence_key, epoch: h.epoch }).collect()
     }
 
+    /// Whether a fence of these routes was written at this revision of the shard: no client's key was, then.
+    pub fn wrote_fence_at(&self, raw: i64) -> bool {
+        self.fenced().any(|held| held.epoch == raw)
+    }
+
     /// Whether reads need no fence: a session protects them, or there is no fence.
     pub fn has_session(&self, cx: &Context) -> bool {
         !self.is_fenced() || cx.ownership().session_valid(self.shard)

@@ -12,7 +12,7 @@ pub struct Reign {
     pub shard: ShardUid,
     /// The last virtual revision before this reign (G).
     pub after: i64,
-    /// The first raw revision that may be shown (F): the mod revision of the reign's record. Where nothing ruled before,
+    /// The first raw revision that may be shown (F), as of the reign's record. Where nothing ruled before,
     /// everything that the shard holds is the route's, from raw revision 1 on.
     pub raw_start: i64,
 }
@@ -20,7 +20,7 @@ pub struct Reign {
 impl Reign {
     /// From its record and the record's mod revision.
     pub fn new(record: &ReignRecord, mod_revision: i64) -> Self {
-        let raw_start = if record.after == 0 { 1 } else { mod_revision };
+        let raw_start = if record.after == 0 { 1 } else { record.raw_start(mod_revision) };
         Self { n: record.n, shard: record.shard, after: record.after, raw_start }
     }
 

@@ -47,8 +47,8 @@ impl Txn {
 
     /// The same, and creates the record of the reign that the fence opens.
     pub fn opening(route: &str, mod_revision: i64, fence: Fence, begin: Begin) -> Self {
-        let Begin { after, floor, earlier } = begin;
-        let record = ReignRecord { n: fence.n, shard: fence.shard, after, floor, earlier };
+        let Begin { after, floor, since, earlier } = begin;
+        let record = ReignRecord { n: fence.n, shard: fence.shard, after, floor, since, earlier };
         let key = keys::reign(route, fence.n);
         let mut txn = Self::fence(route, mod_revision, fence);
         txn.compares.push((key.clone(), 0));

@@ -61,6 +61,8 @@ pub struct Budget {
     pub outages: u8,
     /// A key expires.
     pub expiries: u8,
+    /// A key ends on a shard that does not rule: its lease was not renewed there.
+    pub fades: u8,
     /// A proxy's sessions end.
     pub naps: u8,
     /// The owner's raw revision moves on for other reasons.
@@ -96,6 +98,8 @@ pub enum Action {
     Down(usize),
     Up(usize),
     Expire(usize),
+    /// A key ends where nobody rules.
+    Fade(usize),
     Tick,
     Learn {
         proxy: usize,
@@ -181,6 +185,9 @@ impl Model for Migrations {
         for (i, shard) in world.shards.iter().enumerate() {
             if left.expiries > 0 && moving && shard.value.is_some() && world.rules(i) {
                 actions.push(A::Expire(i));
+            }
+            if left.fades > 0 && shard.value.is_some() && !world.rules(i) && world.is_granted(i) {
+                actions.push(A::Fade(i));
             }
             for proxy in 0..self.proxies {
                 let fits = shard.sessions[proxy].is_some();
@@ -319,6 +326,10 @@ impl Migrations {
             Action::Expire(i) => {
                 Arc::make_mut(&mut shards[i]).put(None);
                 left.expiries -= 1;
+            }
+            Action::Fade(i) => {
+                Arc::make_mut(&mut shards[i]).fade();
+                left.fades -= 1;
             }
             Action::Tick => {
                 Arc::make_mut(&mut shards[0]).revision += 1;

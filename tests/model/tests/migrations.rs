@@ -125,6 +125,15 @@ fn expiry() {
 }
 
 #[test]
+fn keys_end_on_the_standby() {
+    let budget = Budget { fades: 1, aborts: 1, crashes: 1, ..Budget::default() };
+    let model = served(&[&[create(), to(B), to(B)]], 1, 1, budget);
+    holds("migrations, keys end on the standby", model);
+    let budget = Budget { fades: 1, ..Budget::default() };
+    holds("migrations, there and back, keys end", served(&[&[create(), to(B), to(0)]], 1, 1, budget));
+}
+
+#[test]
 fn two_proxies() {
     let budget = Budget { naps: 1, ..Budget::default() };
     holds("migrations, two proxies", served(&[&[create(), to(B)]], 2, 1, budget));

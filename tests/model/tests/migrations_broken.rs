@@ -93,7 +93,7 @@ fn ce32_a_driver_takes_over_without_raising() {
 fn ce35_seals_delete_the_fence() {
     let goals = [create(), to(B), to(B)];
     let budget = Budget { losses: 1, aborts: 1, ..Budget::default() };
-    breaks("ce35", served(Variant::SealDeletes, &[&goals], 1, budget), LOST);
+    breaks("ce35", served(Variant::SealDeletes, &[&goals], 1, budget), ABOVE);
 }
 
 #[test]
@@ -132,4 +132,16 @@ fn what_is_purged_and_what_is_copied_have_one_epoch() {
 #[test]
 fn the_target_is_not_brought_to_g() {
     breaks("not caught up", served(Variant::NotCaughtUp, &[&switch()], 1, Budget::default()), COPY);
+}
+
+#[test]
+fn keys_that_end_on_the_target_are_not_looked_for() {
+    let budget = Budget { fades: 1, ..Budget::default() };
+    breaks("ended unnoticed", served(Variant::EndedUnnoticed, &[&switch()], 1, budget), COPY);
+}
+
+#[test]
+fn the_reign_begins_with_the_flip() {
+    let budget = Budget { fades: 1, ..Budget::default() };
+    breaks("begins with the flip", served(Variant::BeginsWithTheFlip, &[&switch()], 1, budget), COPY);
 }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn record(floor: i64) -> Record {
-        Ok(ReignRecord { n: 1, shard: ShardUid(1), after: floor, floor, earlier: Vec::new() })
+        Ok(ReignRecord { n: 1, shard: ShardUid(1), after: floor, floor, since: 0, earlier: Vec::new() })
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Rig {
     }
 
     fn record(&mut self, shard: ShardId, n: u64, mod_revision: i64, floor: i64) {
-        let record = ReignRecord { n, shard: uid(shard), after: floor, floor, earlier: Vec::new() };
+        let record = ReignRecord { n, shard: uid(shard), after: floor, floor, since: 0, earlier: Vec::new() };
         self.state.shard_mut(shard).reigns.event("pods", n, mod_revision, Some(&Ok(record)));
     }
 
@@ -305,7 +305,7 @@ fn a_moved_route_has_a_line_and_a_route_that_was_changed_has_none() {
     rig.record(A, 1, 9, 0);
     assert_eq!(rig.see(A, at(9, open(A, 1))).line, None);
     let first = Reign { n: 1, shard: uid(A), after: 0, raw_start: 1 };
-    let record = ReignRecord { n: 2, shard: uid(B), after: 100, floor: 0, earlier: vec![first] };
+    let record = ReignRecord { n: 2, shard: uid(B), after: 100, floor: 0, since: 0, earlier: vec![first] };
     rig.state.shard_mut(A).live = Some(Live { cluster_id: ClusterId(1), id: Some(uid(A)), revision: 100 });
     rig.state.shard_mut(A).identified = true;
     rig.state.shard_mut(B).reigns.event("pods", 2, 40, Some(&Ok(record)));
@@ -323,6 +323,30 @@ fn a_moved_route_has_a_line_and_a_route_that_was_changed_has_none() {
     let line = view.line.as_ref().expect("a line");
     assert_eq!((line.find(100), line.floor(), view.floor), (None, 100, 100));
     assert!(line.find(101).is_some());
+}
+
+#[test]
+fn a_proxy_that_starts_does_not_take_a_shard_that_it_has_not_asked_yet_for_gone() {
+    let mut rig = rig();
+    let first = Reign { n: 1, shard: uid(A), after: 0, raw_start: 1 };
+    let record = |floor| {
+        Ok(ReignRecord { n: 2, shard: uid(B), after: 100, floor, since: 39, earlier: vec![first] })
+    };
+    rig.state.shard_mut(B).reigns.event("pods", 2, 40, Some(&record(0)));
+    rig.state.observe(0, A, at(120, standby(A, B, 2)));
+    let view = rig.see(B, at(40, open(B, 2)));
+    assert!(matches!(view.answer, Answer::Wait(Reason::Unidentified { .. })), "{:?}", view.answer);
+    // It does not answer: the route is served without what it held.
+    rig.state.shard_mut(A).read_failed(&status(Code::Unavailable));
+    let view = rig.publish();
+    assert!(view.permit().is_some() && view.floor == 100, "{view:?}");
+    // Here it is.
+    rig.state.shard_mut(A).live = Some(Live { cluster_id: ClusterId(1), id: Some(uid(A)), revision: 120 });
+    rig.state.shard_mut(A).identified = true;
+    assert_eq!(rig.publish().floor, 0);
+    // What it held was given up.
+    rig.state.shard_mut(B).reigns.event("pods", 2, 60, Some(&record(100)));
+    assert_eq!(rig.publish().line.as_ref().map(|line| line.floor()), Some(100));
 }
 
 #[test]

@@ -81,8 +81,9 @@ impl Driver {
         let upstream_id = std::mem::take(&mut leg.upstream_id);
         let span = start.at.span;
         leg.shard = start.shard;
-        // No client's key is written at the revision at which a reign begins: without it a quiet shard is in sync at once.
-        leg.next = if start.raw == span.first() { start.raw + 1 } else { start.raw };
+        // The flip wrote no client's key: without its revision the watch of a quiet shard is in sync at once.
+        let is_flip = !span.is_ended() && leg.grant.shard == start.shard && leg.grant.wrote_fence_at(start.raw);
+        leg.next = if is_flip { start.raw + 1 } else { start.raw };
         leg.progress_from = span.down(progress_from);
         leg.from_now = !span.is_ended();
         leg.stale_progress = 0;

@@ -158,7 +158,7 @@ impl Run {
     pub(super) async fn catch_up(&mut self, seal: i64, raw: i64) {
         if self.reach(self.patience(), |shipped| shipped.is_at(raw)).await {
             self.caught = Some(seal);
-            self.driver.caught_up(seal, raw);
+            self.driver.caught_up(seal, raw, 0);
             self.mark("standby caught up");
             return;
         }

@@ -146,11 +146,11 @@ impl Driver {
             // What was on this shard before goes on under its old revisions.
             let moves = plan.gains(&at.route).any(Moved::changes_shard);
             let after = if moves { line(at) } else { 0 };
-            (at.route.clone(), Begin { after, floor: floor(at).unwrap_or(0), earlier: Vec::new() })
+            (at.route.clone(), Begin { after, floor: floor(at).unwrap_or(0), since: 0, earlier: Vec::new() })
         });
         let stays = plan.stays.iter().filter_map(|at| {
             let after = line(at).max(self.own_end(at));
-            Some((at.route.clone(), Begin { after, floor: floor(at)?, earlier: Vec::new() }))
+            Some((at.route.clone(), Begin { after, floor: floor(at)?, since: 0, earlier: Vec::new() }))
         });
         begins.chain(stays).collect()
     }

@@ -36,7 +36,8 @@ struct Switch {
     drained: bool,
     /// Of the owner, once drained.
     raw: Option<i64>,
-    caught_up: bool,
+    /// Raw, of the standby: what it held there is what the owner holds at `raw`.
+    caught_up: Option<i64>,
     probed: bool,
     decided: bool,
     /// When it was sealed and, once it is, opened again, here or there.
@@ -46,8 +47,8 @@ struct Switch {
 
 impl Switch {
     fn new(owner: ShardUid, seal: i64, since: i64) -> Self {
-        let (drained, caught_up, probed, decided) = (false, false, false, false);
-        Self { owner, seal, drained, raw: None, caught_up, probed, decided, since, opened: None }
+        let (drained, probed, decided) = (false, false, false);
+        Self { owner, seal, drained, raw: None, caught_up: None, probed, decided, since, opened: None }
     }
 
     /// In milliseconds, as far as the clock was told.

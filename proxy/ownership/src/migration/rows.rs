@@ -109,14 +109,19 @@ pub fn abort(route: &str, owner: &Standing) -> Result<Txn, NotNow> {
 }
 
 /// Row 4: the target may begin the next reign, under this very epoch and after this very revision. `g` is virtual, read once
-/// every session had acknowledged the seal.
+/// every session had acknowledged the seal; `since` is raw, of the target: it held exactly what the owner has there then.
 ///
 /// # Errors
 /// The owner is not sealed for a migration.
-pub fn decide(route: &str, owner: &Standing, target_epoch: i64, g: i64, floor: i64) -> Result<Txn, NotNow> {
+pub fn decide(
+    route: &str,
+    owner: &Standing,
+    target_epoch: i64,
+    (g, floor, since): (i64, i64, i64),
+) -> Result<Txn, NotNow> {
     match owner.fence.state {
         State::Sealed { peer: Some(target), claim: None } => {
-            let state = State::Flipping { target, target_epoch, g, floor };
+            let state = State::Flipping { target, target_epoch, g, floor, since };
             Ok(write(route, owner, owner.fence.n.saturating_add(1), state))
         }
         _ => Err(not_now("decide", owner)),
@@ -129,10 +134,10 @@ pub fn decide(route: &str, owner: &Standing, target_epoch: i64, g: i64, floor: i
 /// # Errors
 /// The owner is not flipping to this shard, or the epoch has passed.
 pub fn flip(route: &str, owner: &Standing, target: &Standing, earlier: Vec<Reign>) -> Result<Txn, NotNow> {
-    let (g, floor) = granted("flip", owner, target)?;
+    let (after, floor, since) = granted("flip", owner, target)?;
     let state = State::Open { peer: Some(owner.shard) };
     let fence = Fence { n: owner.fence.n, definition: owner.fence.definition, shard: target.shard, state };
-    Ok(Txn::opening(route, target.revision, fence, Begin { after: g, floor, earlier }))
+    Ok(Txn::opening(route, target.revision, fence, Begin { after, floor, since, earlier }))
 }
 
 /// Row 5a: the flip that is stored can no longer happen.
@@ -144,13 +149,13 @@ pub fn kill(route: &str, owner: &Standing, target: &Standing) -> Result<Txn, Not
     raise(route, target)
 }
 
-/// What a flip may write: `(g, floor)`.
-fn granted(row: &'static str, owner: &Standing, found: &Standing) -> Result<(i64, i64), NotNow> {
+/// What a flip may write: `(g, floor, since)`.
+fn granted(row: &'static str, owner: &Standing, found: &Standing) -> Result<(i64, i64, i64), NotNow> {
     match owner.fence.state {
-        State::Flipping { target, target_epoch, g, floor }
+        State::Flipping { target, target_epoch, g, floor, since }
             if target == found.shard && target_epoch == found.revision =>
         {
-            Ok((g, floor))
+            Ok((g, floor, since))
         }
         _ => Err(not_now(row, owner)),
     }

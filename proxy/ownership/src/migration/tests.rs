@@ -36,7 +36,7 @@ fn importing(peer: ShardUid) -> State {
 }
 
 fn flipping(target: ShardUid, target_epoch: i64) -> State {
-    State::Flipping { target, target_epoch, g: 100, floor: 3 }
+    State::Flipping { target, target_epoch, g: 100, floor: 3, since: 70 }
 }
 
 /// Every state a fence can have, as seen from the other shard.
@@ -80,7 +80,7 @@ fn a_records_history_is_bounded() {
 
 #[test]
 fn a_floor_on_the_line_lies_below_a_lifted_reign() {
-    let record = |after, floor| ReignRecord { n: 2, shard: B, after, floor, earlier: Vec::new() };
+    let record = |after, floor| ReignRecord { n: 2, shard: B, after, floor, since: 0, earlier: Vec::new() };
     // raw 40 is shown as 101: whoever stopped at 60 must list again.
     assert_eq!(record(100, 60).virtual_floor(40), 60);
     assert_eq!(record(100, 500).virtual_floor(40), 100);

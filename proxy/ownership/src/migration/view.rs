@@ -75,6 +75,14 @@ impl View {
         }
     }
 
+    /// The record of the reign `n` of this shard, with its mod revision.
+    pub(super) fn reign_record(&self, n: u64) -> Option<(i64, &ReignRecord)> {
+        match &self.reign {
+            Some((revision, Ok(record))) if record.n == n => Some((*revision, record)),
+            _ => None,
+        }
+    }
+
     /// The line up to the reign `n` of this shard.
     pub(super) fn line(&self, n: u64) -> Option<Vec<Reign>> {
         match &self.reign {

@@ -214,7 +214,7 @@ fn ce26_an_owner_that_others_know_as_deposed_is_read_again_and_then_refused() {
 #[test]
 fn a_flip_that_has_not_happened_deposes_nobody() {
     let mut engine = engine();
-    let flipping = State::Flipping { target: id(A), target_epoch: 9, g: 100, floor: 0 };
+    let flipping = State::Flipping { target: id(A), target_epoch: 9, g: 100, floor: 0, since: 0 };
     engine.observe(B, at(5, fence(B, 2, flipping)));
     assert!(matches!(waits(&engine), Reason::Moving { state: "flipping", .. }));
     engine.observe(A, at(12, open(A, 2)));
@@ -366,7 +366,7 @@ fn an_owner_that_is_nowhere_is_named_once_every_shard_was_read_again() {
 fn a_flip_that_is_only_wanted_counts_for_nothing() {
     let mut engine = engine();
     engine.observe(B, at(7, importing(3)));
-    let flipping = State::Flipping { target: id(B), target_epoch: 7, g: 40, floor: 0 };
+    let flipping = State::Flipping { target: id(B), target_epoch: 7, g: 40, floor: 0, since: 0 };
     engine.observe(A, at(12, fence(A, 4, flipping)));
     assert_eq!(waits(&engine), &Reason::Moving { shard: "a".into(), state: "flipping" });
     assert!(engine.suspects().is_empty());

@@ -8,7 +8,7 @@ fn reign(n: u64, shard: u128, after: i64, raw_start: i64) -> Reign {
 
 #[test]
 fn one_reign_from_the_beginning_is_the_identity() {
-    let record = ReignRecord { n: 1, shard: ShardUid(1), after: 0, floor: 0, earlier: Vec::new() };
+    let record = ReignRecord { n: 1, shard: ShardUid(1), after: 0, floor: 0, since: 0, earlier: Vec::new() };
     let timeline = Timeline::new(vec![Reign::new(&record, 500)]).unwrap();
     assert!(timeline.is_identity());
     assert_eq!(timeline.up(ShardUid(1), 3), Ok(3));
@@ -76,6 +76,7 @@ fn play(history: &[(u128, i64, [i64; 3])]) -> (Timeline, Vec<(ShardUid, i64, i64
             shard: ShardUid(*shard),
             after: line,
             floor: line,
+            since: 0,
             earlier: Vec::new(),
         };
         let reign = Reign::new(&record, *at);

@@ -34,8 +34,8 @@ pub enum State {
     /// No writes, for a moment: a migration to `peer`, or (`claim`) a change of routes.
     Sealed { peer: Option<ShardUid>, claim: Option<Claim> },
     /// The target may open with `n` as long as its fence has the mod revision `target_epoch`; `g` is the last virtual
-    /// revision of this shard's reign, and `floor` goes into the record of the reign that begins.
-    Flipping { target: ShardUid, target_epoch: i64, g: i64, floor: i64 },
+    /// revision of this shard's reign. `floor` and `since` go into the record of the reign that begins.
+    Flipping { target: ShardUid, target_epoch: i64, g: i64, floor: i64, since: i64 },
     /// Ruled before, now follows `peer`.
     Standby { peer: ShardUid },
     /// Rules no more, and holds nothing of the route.
@@ -105,6 +105,8 @@ pub struct Body {
     g: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     floor: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<i64>,
 }
 
 impl Stored for Fence {
@@ -118,9 +120,11 @@ impl Stored for Fence {
             State::Standby { peer } => Some(peer),
             State::Retired => None,
         };
-        let (target_epoch, g, floor) = match self.state {
-            State::Flipping { target_epoch, g, floor, .. } => (Some(target_epoch), Some(g), Some(floor)),
-            _ => (None, None, None),
+        let (target_epoch, g, floor, since) = match self.state {
+            State::Flipping { target_epoch, g, floor, since, .. } => {
+                (Some(target_epoch), Some(g), Some(floor), Some(since))
+            }
+            _ => (None, None, None, None),
         };
         Body {
             state: self.state.name().to_owned(),
@@ -132,11 +136,12 @@ impl Stored for Fence {
             target_epoch,
             g,
             floor,
+            since,
         }
     }
 
     fn from_body(body: Body) -> Result<Self, ValueError> {
-        let Body { state, n, definition, shard, peer, claim, target_epoch, g, floor } = body;
+        let Body { state, n, definition, shard, peer, claim, target_epoch, g, floor, since } = body;
         let missing =
             |field: &str| malformed(Self::WHAT, &format!("{field} is missing in the state {state}"));
         let state = match &state[..] {
@@ -148,6 +153,7 @@ impl Stored for Fence {
                 target_epoch: target_epoch.ok_or_else(|| missing("target_epoch"))?,
                 g: g.ok_or_else(|| missing("g"))?,
                 floor: floor.unwrap_or(0),
+                since: since.unwrap_or(0),
             },
             "standby" => State::Standby { peer: peer.ok_or_else(|| missing("peer"))? },
             "retired" => State::Retired,

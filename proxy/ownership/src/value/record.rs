@@ -23,8 +23,8 @@ pub struct Identity {
 }
 super::stored!(Identity, "identity of the shard");
 
-/// Where a reign begins. Created once, with the fence that opens it; its own mod revision is the reign's first raw
-/// revision.
+/// Where a reign begins. Created with the fence that opens it. Written again only to raise the floor, where what came before
+/// is lost for good: then `since` says what the record's mod revision said.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReignRecord {
     pub n: u64,
@@ -34,10 +34,19 @@ pub struct ReignRecord {
     /// The last revision that another shard may have shown of any of the route's keys; 0 if none has. What lies at or
     /// below it is answered as compacted: this shard's history lacks what happened there.
     pub floor: i64,
+    /// The last raw revision of the shard before the reign: up to it the shard was made to hold what the reign before had
+    /// left, and whatever happens to the route's keys after it is the reign's own. 0: the one before the record's own mod
+    /// revision.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: i64,
     /// The reigns before this one that belong to its line, oldest first: whoever reads this record needs no other to know the
     /// whole line. None where the line begins, or is that of the shard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Reign>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl super::Stored for ReignRecord {
@@ -72,6 +81,11 @@ impl ReignRecord {
         line
     }
 
+    /// The first raw revision of the reign; `mod_revision` is the record's own.
+    pub fn raw_start(&self, mod_revision: i64) -> i64 {
+        if self.since > 0 { self.since.saturating_add(1) } else { mod_revision }
+    }
+
     /// This reign on its [`line`](Self::line).
     pub fn on_line(&self, mod_revision: i64) -> Reign {
         match &self.earlier[..] {
@@ -83,12 +97,12 @@ impl ReignRecord {
     /// The floor that proxies keep to; `mod_revision` is the record's own. Never at or above the reign's own revisions: where
     /// the operator let revisions fall, a list would be followed by a watch that is compacted at once, for ever.
     pub fn effective_floor(&self, mod_revision: i64) -> i64 {
-        self.floor.min(mod_revision.saturating_sub(1)).max(0)
+        self.floor.min(self.raw_start(mod_revision).saturating_sub(1)).max(0)
     }
 
     /// The same on the route's line, for proxies that lift reigns: a lifted reign begins above its raw revision.
     pub fn virtual_floor(&self, mod_revision: i64) -> i64 {
-        self.floor.min(self.after.max(mod_revision.saturating_sub(1))).max(0)
+        self.floor.min(self.after.max(self.raw_start(mod_revision).saturating_sub(1))).max(0)
     }
 }
 
@@ -99,6 +113,9 @@ pub struct Begin {
     pub after: i64,
     /// See [`ReignRecord::floor`].
     pub floor: i64,
+    /// See [`ReignRecord::since`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: i64,
     /// See [`ReignRecord::earlier`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Reign>,

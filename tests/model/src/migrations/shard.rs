@@ -27,6 +27,8 @@ pub struct Shard {
     pub reigns: BTreeMap<u64, (i64, ReignRecord)>,
     pub record: Option<(i64, Record)>,
     pub value: Value,
+    /// The key has ended by itself where nobody ruled.
+    pub(super) faded: bool,
     guard: Option<i64>,
     /// Of the key: raw revision and value.
     pub events: Vec<(i64, Value)>,
@@ -43,6 +45,7 @@ impl Shard {
             reigns: BTreeMap::new(),
             record: None,
             value: None,
+            faded: false,
             guard: None,
             events: Vec::new(),
             sessions: vec![Some(0); proxies],
@@ -54,7 +57,7 @@ impl Shard {
         self.revision += 1;
         let fence = Fence { n: 1, definition: DEFINITION, shard: self.id, state: State::Open { peer: None } };
         self.fence = Some((self.revision, fence));
-        let record = ReignRecord { n: 1, shard: self.id, after: 0, floor: 0, earlier: Vec::new() };
+        let record = ReignRecord { n: 1, shard: self.id, after: 0, floor: 0, since: 0, earlier: Vec::new() };
         self.reigns.insert(1, (self.revision, record));
         self
     }
@@ -173,8 +176,14 @@ impl Shard {
     pub(super) fn put(&mut self, value: Value) -> i64 {
         self.revision += 1;
         self.value = value;
+        self.faded = false;
         self.events.push((self.revision, value));
         self.revision
+    }
+
+    pub(super) fn fade(&mut self) {
+        self.put(None);
+        self.faded = true;
     }
 
     /// One page of a purge: whether the fence let it pass.

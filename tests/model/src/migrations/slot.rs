@@ -175,7 +175,8 @@ impl Slot {
             }
             Command::CatchUp { seal, raw } => {
                 if variant == Variant::NotCaughtUp || self.flow(&mut driver, shards, down, variant) {
-                    driver.caught_up(seal, raw);
+                    let since = settled(&driver, raw, shards, variant);
+                    driver.caught_up(seal, raw, since);
                 }
                 true
             }
@@ -296,6 +297,17 @@ impl Slot {
         }
         true
     }
+}
+
+/// What had ended on the standby by itself is put again. Since when it holds what the owner has.
+fn settled(driver: &Driver, raw: i64, shards: &mut [Arc<Shard>], variant: Variant) -> i64 {
+    let Some(stream) = driver.stream() else { return 0 };
+    let value = shards[stream.from.0 as usize - 1].at(raw);
+    let standby = Arc::make_mut(&mut shards[stream.to.0 as usize - 1]);
+    if standby.faded && !matches!(variant, Variant::NotCaughtUp | Variant::EndedUnnoticed) {
+        standby.put(value);
+    }
+    if variant == Variant::BeginsWithTheFlip { 0 } else { standby.revision }
 }
 
 fn driver(script: &Script, i: usize, goal: Goal) -> Driver {

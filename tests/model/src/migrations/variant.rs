@@ -37,4 +37,8 @@ pub enum Variant {
     Unbounded,
     /// The target is not brought to G.
     NotCaughtUp,
+    /// Nobody looks whether keys have ended on the target by themselves.
+    EndedUnnoticed,
+    /// The next reign begins with the flip, not where the target was brought to G.
+    BeginsWithTheFlip,
 }

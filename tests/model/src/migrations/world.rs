@@ -45,6 +45,16 @@ impl World {
             && (self.shards[shard].is_open() || self.shards[shard].is_moving())
     }
 
+    /// Whether another shard is sealed or flipping for this one: before, and after an abort, what ended is found in time.
+    pub(super) fn is_granted(&self, shard: usize) -> bool {
+        let id = self.shards[shard].id;
+        self.shards.iter().any(|s| match s.state() {
+            Some(State::Sealed { peer, .. }) => *peer == Some(id),
+            Some(State::Flipping { target, .. }) => *target == id,
+            _ => false,
+        })
+    }
+
     /// Whose driver could bring what is sealed or flipping to rest.
     pub(super) fn behind(&self) -> Option<usize> {
         let moving = self.shards.iter().find(|shard| shard.is_moving())?;
@@ -127,7 +137,8 @@ impl World {
         let [.., before, last] = &reigns[..] else { return };
         let shard = |id: ShardUid| self.shards.iter().find(|s| s.id == id);
         if let (Some(from), Some(to)) = (shard(before.shard), shard(last.shard)) {
-            self.wrong.copy |= from.at(last.after - before.offset()) != to.value;
+            // What ended there since is the new reign's to tell.
+            self.wrong.copy |= from.at(last.after - before.offset()) != to.at(last.raw_start - 1);
         }
         self.wrong.above |= self.shown > last.after;
     }

@@ -5,7 +5,7 @@ use super::decide::Pair;
 use super::{Command, Driver, Goal, Outcome, Purge, Waiting};
 use crate::keys;
 use crate::txn::{Txn, Write};
-use crate::value::State;
+use crate::value::{ReignRecord, State};
 
 impl Driver {
     pub(super) fn linked(&mut self, pair: &Pair) -> Result<Command, Reason> {
@@ -283,6 +283,11 @@ impl Driver {
         if !pair.reachable && !abandon {
             return Ok(Command::Wait(Waiting::Unreachable(pair.other)));
         }
+        if !pair.reachable
+            && let Some(txn) = self.cut_off(pair)
+        {
+            return Ok(Command::Write(txn));
+        }
         if let Some(command) = self.end_standby(pair)? {
             return Ok(command);
         }
@@ -290,6 +295,24 @@ impl Driver {
             return Ok(Command::Relocate { to: pair.owner.shard });
         }
         self.row(rows::unlink(&self.route, &pair.owner))
+    }
+
+    /// What the lost shard held of the line is given up: whoever waits for it is told that it was compacted.
+    fn cut_off(&self, pair: &Pair) -> Option<Txn> {
+        let Pair { owner, other, .. } = pair;
+        let (written, record) = self.view(owner.shard)?.reign_record(owner.fence.n)?;
+        let line = record.line(written);
+        let lost = line.iter().rposition(|reign| reign.shard == *other)?;
+        let floor = line.get(lost + 1)?.after;
+        if record.floor >= floor {
+            return None;
+        }
+        let since = record.raw_start(written).saturating_sub(1);
+        let key = keys::reign(&self.route, owner.fence.n);
+        let mut txn = Txn::fence(&self.route, owner.revision, owner.fence.clone());
+        txn.compares.push((key.clone(), written));
+        txn.puts.push((key, Write::Reign(ReignRecord { floor, since, ..record.clone() })));
+        Some(txn)
     }
 
     /// What is wanted is stored, the standby retired and purged, the end stored; `None` once that is done, or cannot be.
@@ -309,9 +332,9 @@ impl Driver {
             if standby.fence.state != State::Retired {
                 return Ok(Some(Command::Write(rows::retire(&self.route, &pair.owner, standby)?)));
             }
+            // Also where the record says that it is over: the shard may have been away then.
             let purge = Purge { shard: standby.shard, epoch: standby.revision };
-            let ended = record.as_ref().is_none_or(|(_, record)| record.phase.is_over());
-            if !ended && self.purged != Some(purge) {
+            if self.purged != Some(purge) {
                 return Ok(Some(Command::Purge(purge)));
             }
         }

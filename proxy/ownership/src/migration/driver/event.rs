@@ -109,9 +109,10 @@ impl Driver {
         }
     }
 
-    pub fn caught_up(&mut self, seal: i64, raw: i64) {
+    /// The standby held, at its revision `since`, exactly what the owner has at `raw`.
+    pub fn caught_up(&mut self, seal: i64, raw: i64, since: i64) {
         if let Some(switch) = self.switch.as_mut().filter(|s| s.seal == seal && s.raw == Some(raw)) {
-            switch.caught_up = true;
+            switch.caught_up = Some(since);
         }
     }
 

@@ -56,7 +56,7 @@ impl Driver {
         let current = at.reign == owner.fence.n;
         let copy = (record.phase == Phase::Copy)
             .then(|| if current { at.copy.clone() } else { CopyPoint::default() });
-        let begun = if reign.after == 0 { 0 } else { reign.raw_start };
+        let begun = if reign.after == 0 { 0 } else { reign.raw_start.saturating_sub(1) };
         let after = if current { at.followed.max(at.copy.revision).max(begun) } else { begun };
         let bound = match &self.switch {
             Some(switch) if matches!(owner.fence.state, State::Sealed { .. }) && switch.drained => {

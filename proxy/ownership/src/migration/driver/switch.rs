@@ -21,7 +21,7 @@ impl Driver {
         }
         let Some(raw) = switch.raw else { return Ok(Command::ReadRevision { shard, seal }) };
         let no_copy = self.record().is_some_and(|(_, record)| record.options.no_copy);
-        if !switch.caught_up && !no_copy {
+        if switch.caught_up.is_none() && !no_copy {
             return Ok(Command::CatchUp { seal, raw });
         }
         if !switch.probed {
@@ -31,7 +31,9 @@ impl Driver {
         let g = raw.saturating_add(reign.offset());
         // Whoever has seen anything of data that is dropped must list again.
         let floor = if no_copy { g } else { floor };
-        self.row(rows::decide(&self.route, &pair.owner, epoch, g, floor))
+        // Where nothing was copied, nothing can have ended since.
+        let since = switch.caught_up.unwrap_or(0);
+        self.row(rows::decide(&self.route, &pair.owner, epoch, (g, floor, since)))
     }
 
     /// What speaks against going on with this seal.

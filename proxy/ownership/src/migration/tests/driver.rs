@@ -18,7 +18,7 @@ fn create(no_copy: bool) -> Goal {
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.put(A, keys::fence(ROUTE), fence(A, 1, open(None)).encode().unwrap());
-    let record = ReignRecord { n: 1, shard: A, after: 0, floor: 0, earlier: Vec::new() };
+    let record = ReignRecord { n: 1, shard: A, after: 0, floor: 0, since: 0, earlier: Vec::new() };
     cluster.put(A, keys::reign(ROUTE, 1), record.encode().unwrap());
     cluster
 }
@@ -73,7 +73,7 @@ fn run_until(cluster: &mut Cluster, driver: &mut Driver, stop: &dyn Fn(&Command)
             Command::Prove { epoch, .. } => driver.proved(epoch),
             Command::ListSessions { shard, seal, .. } => driver.drained(seal, &list(cluster, shard, &[])),
             Command::ReadRevision { shard, seal } => driver.revision(seal, cluster.0[&shard].revision),
-            Command::CatchUp { seal, raw } => driver.caught_up(seal, raw),
+            Command::CatchUp { seal, raw } => driver.caught_up(seal, raw, 0),
             Command::Probe { standby, seal, epoch } => {
                 driver.probed(standby, seal, epoch, true, view(cluster, standby));
             }
@@ -239,13 +239,11 @@ fn without_the_record_of_its_reign_nothing_is_sealed() {
     assert_eq!(cluster.state(A, ROUTE), "open");
 }
 
-#[test]
-fn a_target_that_is_lost_for_good_is_abandoned() {
-    let mut cluster = cluster();
-    run(&mut cluster, &mut driver(1, create(false)));
-    let away = |driver: &mut Driver, cluster: &mut Cluster| loop {
+/// Runs while a shard is away.
+fn without(away: ShardUid, driver: &mut Driver, cluster: &mut Cluster) -> Command {
+    loop {
         match driver.next() {
-            Command::Read(B) => driver.unreachable(B),
+            Command::Read(shard) if shard == away => driver.unreachable(shard),
             Command::Read(shard) => driver.read(shard, view(cluster, shard)),
             Command::Write(txn) => {
                 let revision = cluster.txn(&txn);
@@ -254,7 +252,38 @@ fn a_target_that_is_lost_for_good_is_abandoned() {
             Command::Relocate { .. } => driver.relocated(),
             end => return end,
         }
-    };
+    }
+}
+
+#[test]
+fn what_a_lost_source_held_is_given_up() {
+    let mut cluster = cluster();
+    let mut first = driver(1, create(false));
+    run(&mut cluster, &mut first);
+    first.want(Goal::Switch { to: B });
+    run(&mut cluster, &mut first);
+    let before = cluster.reign(B, ROUTE, 2);
+    assert!(before.floor < before.after);
+    let began = before.on_line(view(&cluster, B).reign.unwrap().0).raw_start;
+    let mut lost = driver(2, Goal::Complete { abandon: true });
+    assert_eq!(without(A, &mut lost, &mut cluster), Command::Done(Outcome::Completed));
+    let reign = cluster.reign(B, ROUTE, 2);
+    assert_eq!((reign.floor, reign.after), (before.after, before.after));
+    let (written, _) = view(&cluster, B).reign.unwrap();
+    assert_eq!(reign.on_line(written).raw_start, began, "the reign is what it was");
+    // It comes back: what it holds is deleted, though the record says that all is over.
+    let mut back = driver(3, Goal::Complete { abandon: false });
+    let is_purge = |c: &Command| matches!(c, Command::Purge(Purge { shard: A, .. }));
+    assert!(is_purge(&run_until(&mut cluster, &mut back, &is_purge)));
+    assert_eq!(run(&mut cluster, &mut back), Command::Done(Outcome::Completed));
+    assert_eq!(cluster.state(A, ROUTE), "retired");
+}
+
+#[test]
+fn a_target_that_is_lost_for_good_is_abandoned() {
+    let mut cluster = cluster();
+    run(&mut cluster, &mut driver(1, create(false)));
+    let away = |driver: &mut Driver, cluster: &mut Cluster| without(B, driver, cluster);
     let mut cancel = driver(2, Goal::Cancel { abandon: false });
     assert_eq!(away(&mut cancel, &mut cluster), Command::Wait(Waiting::Unreachable(B)));
     cancel.want(Goal::Cancel { abandon: true });

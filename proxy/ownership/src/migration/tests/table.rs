@@ -16,7 +16,7 @@ fn each_row_begins_where_the_table_says() {
     assert_eq!(takes(|s| rows::raise(ROUTE, s)), ["importing", "standby"]);
     assert_eq!(takes(|s| rows::seal(ROUTE, s)), ["open"]);
     assert_eq!(takes(|s| rows::abort(ROUTE, s)), ["sealed"]);
-    assert_eq!(takes(|s| rows::decide(ROUTE, s, 9, 100, 0)), ["sealed"]);
+    assert_eq!(takes(|s| rows::decide(ROUTE, s, 9, (100, 0, 70))), ["sealed"]);
     assert_eq!(takes(|s| rows::flip(ROUTE, s, &target(9, 3), Vec::new())), ["flipping"]);
     assert_eq!(takes(|s| rows::kill(ROUTE, s, &target(9, 3))), ["flipping"]);
     assert_eq!(takes(|s| rows::reopen(ROUTE, s, &target(10, 3))), ["flipping"]);
@@ -36,7 +36,7 @@ fn each_row_compares_the_fence_that_it_writes_and_nothing_else() {
         rows::claim(ROUTE, &at(open(None)), B),
         rows::seal(ROUTE, &at(open(Some(B)))),
         rows::abort(ROUTE, &at(sealed(B))),
-        rows::decide(ROUTE, &at(sealed(B)), 9, 100, 0),
+        rows::decide(ROUTE, &at(sealed(B)), 9, (100, 0, 70)),
         rows::reopen(ROUTE, &at(flipping(B, 8)), &target),
         rows::unlink(ROUTE, &at(open(Some(B)))),
     ];
@@ -54,7 +54,7 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
     let txn = rows::flip(ROUTE, &owner, &standing(B, 9, 3, importing(A)), Vec::new()).unwrap();
     assert_eq!(txn.compares, [(keys::fence(ROUTE), 9), (keys::reign(ROUTE, 4), 0)]);
     assert_eq!(made(&txn), (9, &fence(B, 4, open(Some(A)))));
-    let begin = Begin { after: 100, floor: 3, earlier: Vec::new() };
+    let begin = Begin { after: 100, floor: 3, since: 70, earlier: Vec::new() };
     assert_eq!(
         txn.puts[1].1,
         Write::Reign(ReignRecord {
@@ -62,6 +62,7 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
             shard: B,
             after: begin.after,
             floor: begin.floor,
+            since: begin.since,
             earlier: Vec::new()
         })
     );
@@ -122,7 +123,7 @@ fn a_standby_is_made_of_whatever_does_not_count() {
 fn a_seal_or_a_standby_of_a_change_of_routes_is_left_alone() {
     let claim = Some(crate::value::Claim(4));
     let sealed = standing(A, 20, 4, State::Sealed { peer: None, claim });
-    assert!(rows::abort(ROUTE, &sealed).is_err() && rows::decide(ROUTE, &sealed, 9, 1, 0).is_err());
+    assert!(rows::abort(ROUTE, &sealed).is_err() && rows::decide(ROUTE, &sealed, 9, (1, 0, 0)).is_err());
     let importing = standing(B, 9, 4, State::Importing { peer: None, claim });
     assert!(rows::raise(ROUTE, &importing).is_err());
     assert!(rows::retire(ROUTE, &standing(A, 20, 4, open(Some(B))), &importing).is_err());
