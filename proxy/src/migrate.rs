@@ -151,12 +151,15 @@ pub(crate) struct Rates {
     /// Slower while a shard takes longer than this for a request, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
+    /// The migration is cancelled where a shard takes longer than this for 10 s while it is copied, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    critical_latency: u64,
 }
 
 impl From<Rates> for Throttle {
     fn from(rates: Rates) -> Self {
-        let Rates { keys_per_second, bytes_per_second, latency } = rates;
-        Self { keys_per_second, bytes_per_second, latency }
+        let Rates { keys_per_second, bytes_per_second, latency, critical_latency } = rates;
+        Self { keys_per_second, bytes_per_second, latency, critical_latency }
     }
 }
 

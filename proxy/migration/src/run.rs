@@ -21,6 +21,7 @@ use crate::status::{Meter, Pace};
 use crate::verbs::{MAX_PAUSE, Reply, StepTime};
 
 mod asks;
+mod care;
 mod io;
 mod stream;
 mod switch;
@@ -121,6 +122,7 @@ pub(crate) struct Run {
     trouble: Option<String>,
     verified: Option<oneshot::Receiver<Verified>>,
     compared: u64,
+    care: care::Care,
     /// How often a driver was begun in the place of one that was superseded.
     anew: u8,
     /// What the whole comes to.
@@ -157,6 +159,7 @@ impl Run {
             trouble: None,
             verified: None,
             compared: 0,
+            care: care::Care::default(),
             anew: 0,
             end: None,
         }
@@ -229,6 +232,7 @@ impl Run {
             Command::Copy => {
                 self.feed();
                 self.look().await;
+                self.care().await;
                 self.nap(TICK).await;
             }
             Command::ListFollowers { waiting } => self.list_followers(waiting).await,

@@ -132,7 +132,8 @@ impl Shipper {
     /// Starts where the stored progress of this reign says, or anew if there is none. Also keeps the standby's leases.
     /// Must be called within a tokio runtime.
     pub fn start(shipment: Shipment) -> Self {
-        let orders = Orders { order: 0, bound: shipment.stream.bound, throttle: shipment.throttle.clone() };
+        let orders =
+            Orders { order: 0, bound: shipment.stream.bound, throttle: shipment.throttle.clone(), hold: None };
         let (orders, ordered) = watch::channel(orders);
         let (requests, requested) = mpsc::channel(REQUESTS);
         let (told, status) = watch::channel(Shipped::default());
@@ -176,6 +177,15 @@ impl Shipper {
     /// Changes the rates of the copy.
     pub fn throttle(&self, throttle: Throttle) {
         self.orders.send_modify(|orders| orders.throttle = throttle);
+    }
+
+    /// Holds the copy up, and says why; the log goes on. `None`: no longer.
+    pub fn hold(&self, why: Option<Slow>) {
+        self.orders.send_if_modified(|orders| {
+            let changed = orders.hold != why;
+            orders.hold = why;
+            changed
+        });
     }
 
     /// A state of the route that both shards have at the end of one transaction, at or above a raw revision of the owner.

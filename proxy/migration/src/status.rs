@@ -90,6 +90,7 @@ impl History {
             Event::Switched { at, to, g, pause } => {
                 Entry { at: *at, text: format!("switched to {}{}, at revision {g}", name(*to), took(pause)) }
             }
+            Event::GivenUp { at, why } => Entry { at: *at, text: format!("cancelled: {why}") },
             Event::Restarted { at } => Entry {
                 at: *at,
                 text: "begun anew: the owner had compacted what was not copied yet".to_owned(),

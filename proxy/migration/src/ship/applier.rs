@@ -43,6 +43,8 @@ pub(crate) struct Orders {
     pub(crate) order: u64,
     pub(crate) bound: Bound,
     pub(crate) throttle: Throttle,
+    /// Why nothing is copied.
+    pub(crate) hold: Option<Slow>,
 }
 
 /// Somebody wants the progress to be stored: as soon as it is whole at this revision, or now.
@@ -237,6 +239,7 @@ impl Applier {
         let orders = self.orders.borrow_and_update().clone();
         self.bound = orders.bound;
         self.pace.change(orders.throttle);
+        self.pace.hold(orders.hold);
         self.status.send_modify(|status| {
             status.order = orders.order;
             status.bound = Some(orders.bound);

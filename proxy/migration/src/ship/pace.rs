@@ -20,17 +20,24 @@ pub(crate) struct Pace {
     is_rated: bool,
     /// Shards that are slow, with the pause between two pages.
     slow: Vec<(Slow, Duration)>,
+    /// Why no page is copied at all.
+    held: Option<Slow>,
 }
 
 impl Pace {
     pub(crate) fn new(throttle: Throttle) -> Self {
-        Self { throttle, next: Instant::now(), is_rated: false, slow: Vec::new() }
+        Self { throttle, next: Instant::now(), is_rated: false, slow: Vec::new(), held: None }
     }
 
     pub(crate) fn change(&mut self, throttle: Throttle) {
         if throttle != self.throttle {
-            *self = Self::new(throttle);
+            *self = Self { held: self.held.take(), ..Self::new(throttle) };
         }
+    }
+
+    /// Nothing is copied until this is taken back.
+    pub(crate) fn hold(&mut self, why: Option<Slow>) {
+        self.held = why;
     }
 
     /// Something was done.
@@ -67,10 +74,16 @@ impl Pace {
 
     /// Not before then.
     pub(crate) fn next(&self) -> Instant {
-        self.next
+        match self.held {
+            Some(_) => self.next.max(Instant::now() + MAX_PAUSE),
+            None => self.next,
+        }
     }
 
     pub(crate) fn slow(&self) -> Option<&Slow> {
+        if self.held.is_some() {
+            return self.held.as_ref();
+        }
         let slowest = self.slow.iter().max_by_key(|(_, pause)| *pause).map(|(slow, _)| slow);
         slowest.or(self.is_rated.then_some(&Slow::Rate))
     }
@@ -95,6 +108,19 @@ mod tests {
         assert_eq!(pace.slow(), Some(&Slow::Rate));
         pace.change(Throttle::default());
         pace.spent(1_000_000, 1_000_000_000);
+        assert_eq!((left(&pace), pace.slow()), (Duration::ZERO, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_waits_whatever_the_rates() {
+        let mut pace = Pace::new(Throttle::default());
+        let full = Slow::Full { shard: "b".to_owned(), percent: 92 };
+        pace.hold(Some(full.clone()));
+        tokio::time::advance(MAX_PAUSE * 9).await;
+        assert_eq!((left(&pace), pace.slow()), (MAX_PAUSE, Some(&full)));
+        pace.change(Throttle { keys_per_second: 100, ..Throttle::default() });
+        assert_eq!(pace.slow(), Some(&full));
+        pace.hold(None);
         assert_eq!((left(&pace), pace.slow()), (Duration::ZERO, None));
     }
 

@@ -56,6 +56,8 @@ pub enum Slow {
     Rate,
     #[error("shard {shard} takes {milliseconds} ms for a request")]
     Latency { shard: String, milliseconds: u64 },
+    #[error("shard {shard} is full to {percent} % of its quota")]
+    Full { shard: String, percent: i64 },
     #[error("the log of the owner has to catch up first")]
     Log,
     #[error("the switch has stopped it")]

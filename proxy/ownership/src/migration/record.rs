@@ -48,6 +48,9 @@ pub struct Throttle {
     pub bytes_per_second: u64,
     /// Slower while a shard's requests take longer than this, in milliseconds.
     pub latency: u64,
+    /// The migration is cancelled where a shard takes longer than this for 10 s while it is copied, in milliseconds.
+    #[serde(default)]
+    pub critical_latency: u64,
 }
 
 /// What an operator changes while a migration goes on; `None`: as it is.
@@ -175,6 +178,11 @@ pub enum Event {
         g: i64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pause: Option<u64>,
+    },
+    /// The driver has cancelled it for want of what the operator asked to be kept.
+    GivenUp {
+        at: i64,
+        why: String,
     },
     /// The owner compacted what was not copied yet: everything begins anew.
     Restarted {

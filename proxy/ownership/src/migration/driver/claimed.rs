@@ -326,7 +326,9 @@ impl Driver {
             && !record.phase.is_over()
             && record.want != want
         {
-            return Ok(Some(self.save(*revision, Record { want, ..record.clone() })));
+            let mut record = Record { want, ..record.clone() };
+            self.notes.iter().for_each(|note| record.note(note.clone()));
+            return Ok(Some(self.save(*revision, record)));
         }
         if let Some(standby) = &pair.standby {
             if standby.fence.state != State::Retired {

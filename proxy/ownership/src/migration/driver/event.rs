@@ -62,6 +62,11 @@ impl Driver {
         }
     }
 
+    /// Added to the history, at the next occasion.
+    pub fn note(&mut self, event: Event) {
+        self.notes.push(event);
+    }
+
     /// Stored at the next occasion. Another edit replaces what it names.
     pub fn edit(&mut self, edit: Edit) {
         let old = std::mem::take(&mut self.edit);
