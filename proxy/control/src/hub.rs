@@ -26,7 +26,7 @@ pub(crate) struct Hub {
     deadlines: Vec<AtomicU64>,
     /// Counts changes of deadlines and views.
     changes: watch::Sender<u64>,
-    /// Leases of sessions, of this proxy and of others.
+    /// Leases of sessions, of this proxy and of others, and of drivers' locks.
     pub(crate) leases: ArcSwap<HashSet<i64>>,
     pub(crate) clock: Clock,
 }

@@ -144,8 +144,8 @@ impl Ownership {
         self.hub.subscribe()
     }
 
-    /// Whether the lease carries a session, of this proxy or, as far as known, of another: clients neither see it nor
-    /// touch it.
+    /// Whether the lease carries a session or the lock of a migration's driver, of this proxy or, as far as known, of
+    /// another: clients neither see it nor touch it.
     pub fn is_reserved_lease(&self, id: i64) -> bool {
         self.hub.leases.load().contains(&id)
     }

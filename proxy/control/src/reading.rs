@@ -29,6 +29,8 @@ pub struct Reading {
     pub sessions: SessionList,
     /// The leases that the sessions hang on.
     pub leases: BTreeMap<ProxyId, i64>,
+    /// The leases that the locks of drivers hang on, by route.
+    pub(crate) drivers: BTreeMap<String, i64>,
     samples: Option<Samples>,
     /// Revisions that shards fell below.
     seen: BTreeMap<ShardUid, i64>,
@@ -49,9 +51,10 @@ impl Reading {
             one(keys::SAMPLES),
             call::range(keys::REIGNS),
             call::range(keys::SEEN),
+            call::range(keys::DRIVERS),
         ];
         let answers = call::read(pool, ranges, patience).await?;
-        let [fences, table, identity, sessions, samples, reigns, seen] = &answers.ranges[..] else {
+        let [fences, table, identity, sessions, samples, reigns, seen, drivers] = &answers.ranges[..] else {
             return Err(call::bad(pool, "not the answers that were asked for".to_owned()));
         };
         let identity = first::<Identity>(identity);
@@ -67,6 +70,7 @@ impl Reading {
             },
             sessions: SessionList { revision: answers.revision, sessions },
             leases,
+            drivers: read_drivers(drivers),
             samples: first::<Samples>(samples).and_then(|(_, samples)| samples.ok()),
             seen: read_seen(seen),
         })
@@ -114,6 +118,14 @@ fn read_reigns(reply: &RangeResponse) -> BTreeMap<(String, u64), (i64, Result<Re
         _ => None,
     };
     reply.kvs.iter().filter_map(record).collect()
+}
+
+fn read_drivers(reply: &RangeResponse) -> BTreeMap<String, i64> {
+    let driver = |kv: &KeyValue| match keys::parse(&kv.key) {
+        Some(Key::Driver(route)) => Some((route.to_owned(), kv.lease)),
+        _ => None,
+    };
+    reply.kvs.iter().filter_map(driver).collect()
 }
 
 type Sessions = Vec<(ProxyId, Result<Session, ValueError>)>;

@@ -85,6 +85,8 @@ pub(crate) struct Shard {
     pub(crate) error: Option<String>,
     /// Sessions at the shard, by proxy: the lease and the proxy's name.
     pub(crate) sessions: BTreeMap<ProxyId, (i64, String)>,
+    /// Leases of the locks of drivers, by route.
+    pub(crate) drivers: BTreeMap<String, i64>,
 }
 
 #[derive(Debug)]
@@ -306,6 +308,7 @@ impl Shard {
             session_error: None,
             error: None,
             sessions: BTreeMap::new(),
+            drivers: BTreeMap::new(),
         }
     }
 

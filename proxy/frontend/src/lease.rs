@@ -5,6 +5,7 @@
 
 mod attempt;
 mod bring;
+mod copies;
 mod everyone;
 mod flight;
 mod grant;
@@ -17,13 +18,14 @@ mod record;
 mod registry;
 mod renew;
 mod revoke;
+mod standing;
 mod time_to_live;
 
 use std::time::Duration;
 
 use crate::context::Context;
 
-pub use bring::bring;
+pub use bring::{bring, copy};
 pub use grant::grant;
 pub use keepalive::keep_alive;
 pub use registry::Registry;

@@ -23,6 +23,7 @@ use crate::verbs::{MAX_PAUSE, Reply, StepTime};
 mod asks;
 mod care;
 mod io;
+mod leases;
 mod stream;
 mod switch;
 
@@ -105,6 +106,7 @@ pub(crate) struct Run {
     live: watch::Sender<Live>,
     pending: Vec<Pending>,
     ship: Option<stream::Active>,
+    keeper: Option<leases::Keeper>,
     meter: Meter,
     /// When what was read was last compared with the shards, and when progress was last stored.
     looked: Instant,
@@ -147,6 +149,7 @@ impl Run {
             live,
             pending: Vec::new(),
             ship: None,
+            keeper: None,
             meter: Meter::default(),
             looked: Instant::now(),
             fed: None,
@@ -176,6 +179,7 @@ impl Run {
             if !matches!(command, Command::Read(_)) {
                 self.tend().await;
             }
+            self.keep_leases();
             self.publish(&command);
             self.answer(&command);
             self.execute(command).await;

@@ -17,7 +17,6 @@ use etcd_prism_ownership::migration::{Bound, Stream, Throttle};
 use etcd_prism_upstream::ShardPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 mod applier;
 mod commit;
@@ -122,15 +121,14 @@ pub struct Shipper {
     status: watch::Receiver<Shipped>,
     cancel: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
-    _keeper: AbortOnDropHandle<()>,
 }
 
 /// Requests that wait at once.
 const REQUESTS: usize = 16;
 
 impl Shipper {
-    /// Starts where the stored progress of this reign says, or anew if there is none. Also keeps the standby's leases.
-    /// Must be called within a tokio runtime.
+    /// Starts where the stored progress of this reign says, or anew if there is none. The standby's leases are to be kept
+    /// beside it, by [`keep_standby_leases`]. Must be called within a tokio runtime.
     pub fn start(shipment: Shipment) -> Self {
         let orders =
             Orders { order: 0, bound: shipment.stream.bound, throttle: shipment.throttle.clone(), hold: None };
@@ -138,10 +136,9 @@ impl Shipper {
         let (requests, requested) = mpsc::channel(REQUESTS);
         let (told, status) = watch::channel(Shipped::default());
         let cancel = CancellationToken::new();
-        let keeper = tokio::spawn(keep_standby_leases(shipment.from.clone(), shipment.to.clone()));
         let applier = Applier::new(shipment, ordered, requested, told, cancel.clone());
         let task = Some(tokio::spawn(applier.run()));
-        Self { orders, requests, status, cancel, task, _keeper: AbortOnDropHandle::new(keeper) }
+        Self { orders, requests, status, cancel, task }
     }
 
     pub fn status(&self) -> watch::Receiver<Shipped> {

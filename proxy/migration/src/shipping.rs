@@ -154,6 +154,19 @@ impl Ships {
         })
     }
 
+    /// Keeps the leases that a standby of the route has copies of, while it is polled.
+    ///
+    /// # Errors
+    /// A shard is not identified yet.
+    pub(crate) fn keep_leases(
+        &self,
+        route: &Route,
+        (owner, standby): (ShardUid, ShardUid),
+    ) -> Result<impl Future<Output = ()> + Send + 'static, String> {
+        let (owner, standby) = (self.pool(owner)?, self.pool(standby)?);
+        Ok(ship::keep_standby_leases(route.name.clone(), owner, standby, self.leases.clone()))
+    }
+
     /// Deletes all that a shard holds of the route, under an epoch. How many keys.
     pub(crate) async fn purge(
         &self,

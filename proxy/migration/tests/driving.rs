@@ -79,7 +79,12 @@ impl Etcd {
 struct NoLeases;
 
 impl Leases for NoLeases {
-    fn bring<'a>(&'a self, _: ShardId, _: &'a [i64]) -> BoxFuture<'a, Result<bool, UpstreamError>> {
+    fn bring<'a>(
+        &'a self,
+        _: &'a str,
+        _: ShardId,
+        _: &'a [i64],
+    ) -> BoxFuture<'a, Result<bool, UpstreamError>> {
         Box::pin(async { Ok(false) })
     }
 }

@@ -119,6 +119,8 @@ pub enum Key<'a> {
     Lease(i64),
     /// Of the route with this name.
     Migration(&'a str),
+    /// Of the route with this name.
+    Driver(&'a str),
 }
 
 /// Takes a key apart; `None` for clients' keys and for keys that only a newer proxy knows.
@@ -137,6 +139,9 @@ pub fn parse(key: &[u8]) -> Option<Key<'_>> {
     }
     if let Some(route) = after(MIGRATION) {
         return named(route).then_some(Key::Migration(route));
+    }
+    if let Some(route) = after(DRIVER) {
+        return named(route).then_some(Key::Driver(route));
     }
     if let Some((route, n)) = after(REIGN).and_then(|rest| rest.split_once('/')) {
         let digits = n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
@@ -170,6 +175,7 @@ mod tests {
             (seen(ShardUid(8)), Key::Seen(ShardUid(8))),
             (lease(0x7fff_ffff_ffff_ffff), Key::Lease(i64::MAX)),
             (migration("pods"), Key::Migration("pods")),
+            (driver("pods"), Key::Driver("pods")),
         ] {
             assert_eq!(parse(&key), Some(parsed));
             assert!(ALL.contains(&key));
@@ -189,6 +195,7 @@ mod tests {
             b"\xffprism/reign/pods/1",
             b"\xffprism/session/xyz",
             b"\xffprism/lease/1",
+            b"\xffprism/driver/a/b",
             b"\xffprism/later",
         ] {
             assert_eq!(parse(key), None, "{key:?}");

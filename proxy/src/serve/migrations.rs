@@ -8,8 +8,8 @@ use etcd_prism_migration::ship::Leases;
 use etcd_prism_migration::{Deps, Host};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::{ShardPool, UpstreamError};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 /// Drives migrations over connections of its own.
 pub(super) fn host(worker: Arc<Worker>) -> Arc<Host> {
@@ -18,23 +18,28 @@ pub(super) fn host(worker: Arc<Worker>) -> Arc<Host> {
         ownership: gateway.ownership.clone(),
         keyspace: gateway.keyspace.clone(),
         pools: gateway.shards.iter().map(|shard| ShardPool::new(shard.clone())).collect(),
-        leases: Arc::new(Bring(Context { worker, connection: Arc::default(), headers: Arc::default() })),
+        leases: Arc::new(Copies(Context { worker, connection: Arc::default(), headers: Arc::default() })),
     })
 }
 
-/// As for a client's write whose lease the shard lacks.
-struct Bring(Context);
+/// Leases brought at once.
+const AT_ONCE: usize = 16;
 
-impl Leases for Bring {
-    fn bring<'a>(&'a self, shard: ShardId, leases: &'a [i64]) -> BoxFuture<'a, Result<bool, UpstreamError>> {
+/// Beside the leases that clients' writes bring to shards.
+struct Copies(Context);
+
+impl Leases for Copies {
+    fn bring<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        leases: &'a [i64],
+    ) -> BoxFuture<'a, Result<bool, UpstreamError>> {
         async move {
-            let mut all = true;
-            for id in leases {
-                // Each for itself: together they would only say whether any is there.
-                let brought = lease::bring(&self.0, shard, std::slice::from_ref(id)).await;
-                all &= brought.map_err(|error| UpstreamError::Status(error.status()))?;
-            }
-            Ok(all)
+            let bring = |id: &i64| lease::copy(&self.0, route, standby, *id);
+            let brought = stream::iter(leases).map(bring).buffer_unordered(AT_ONCE);
+            let brought = brought.map_err(|error| UpstreamError::Status(error.status()));
+            brought.try_fold(true, |all, one| async move { Ok(all & one) }).await
         }
         .boxed()
     }

@@ -15,17 +15,21 @@ use crate::rig::{PODS, Rig};
 const TTL: i64 = 6;
 
 async fn grant(client: &Client) -> i64 {
-    let request = LeaseGrantRequest { ttl: TTL, id: 0 };
+    grant_for(client, TTL).await
+}
+
+pub async fn grant_for(client: &Client, ttl: i64) -> i64 {
+    let request = LeaseGrantRequest { ttl, id: 0 };
     client.lease().lease_grant(request).await.expect("a lease").into_inner().id
 }
 
-async fn renew(client: &Client, id: i64) -> i64 {
+pub async fn renew(client: &Client, id: i64) -> i64 {
     let request = tokio_stream::once(LeaseKeepAliveRequest { id });
     let mut answers = client.lease().lease_keep_alive(request).await.expect("a stream").into_inner();
     answers.message().await.expect("an answer").expect("an answer").ttl
 }
 
-async fn put_under(rig: &mut Rig, name: &str, lease: i64) {
+pub async fn put_under(rig: &mut Rig, name: &str, lease: i64) {
     let key = [PODS, name].concat();
     let request = PutRequest { lease, ..put(&key, name) };
     let reply = rig.proxies[0].client().kv().put(request).await.expect("a put").into_inner();

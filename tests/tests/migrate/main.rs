@@ -6,3 +6,4 @@ mod load;
 mod online;
 mod pauses;
 mod rig;
+mod standbys;

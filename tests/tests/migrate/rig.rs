@@ -54,6 +54,10 @@ impl Rig {
         self.shards[name].client()
     }
 
+    pub fn cluster(&mut self, name: &str) -> &mut EtcdCluster {
+        self.shards.get_mut(name).expect("a shard")
+    }
+
     /// Puts a key below [`PODS`] through the first proxy.
     pub async fn put(&mut self, name: &str, value: &[u8]) -> i64 {
         let key = [PODS, name].concat();

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_prism_migration::ship::Shipper;
+use etcd_prism_migration::ship::{Shipper, keep_standby_leases};
 use etcd_prism_ownership::migration::Bound;
 use etcd_prism_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest};
 use etcd_prism_tests::client::Client;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::rig::{Rig, grant, leased_op, write};
 
@@ -27,7 +28,11 @@ async fn a_lease_is_there_before_its_keys_and_ends_with_the_owners() {
     let rig = Rig::start().await;
     let [short, long] = [grant(rig.owner(), 3).await, grant(rig.owner(), 500).await];
     write(rig.owner(), [leased_op("/pods/short", "x", short), leased_op("/pods/long", "x", long)]).await;
-    let shipper = Shipper::start(rig.shipment().await);
+    let shipment = rig.shipment().await;
+    let [from, to] = [shipment.from.clone(), shipment.to.clone()];
+    let keeping = keep_standby_leases(shipment.route.clone(), from, to, shipment.leases.clone());
+    let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+    let shipper = Shipper::start(shipment);
     rig.check(&shipper).await;
     shipper.bound(Bound::None).await.expect("a shipper");
     assert_eq!(granted(rig.standby(), short).await, granted(rig.owner(), short).await);

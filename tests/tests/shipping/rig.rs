@@ -272,7 +272,12 @@ pub struct Bring {
 }
 
 impl Leases for Bring {
-    fn bring<'a>(&'a self, _: ShardId, leases: &'a [i64]) -> BoxFuture<'a, Result<bool, UpstreamError>> {
+    fn bring<'a>(
+        &'a self,
+        _: &'a str,
+        _: ShardId,
+        leases: &'a [i64],
+    ) -> BoxFuture<'a, Result<bool, UpstreamError>> {
         Box::pin(async move {
             let mut all = true;
             for id in leases {

@@ -126,7 +126,8 @@ impl State {
     fn publish_leases(&self, hub: &Hub) {
         let sessions = self.shards.iter().flat_map(|s| s.sessions.values()).map(|(lease, _)| *lease);
         let own = self.shards.iter().filter_map(|s| s.session.lease());
-        let leases: HashSet<i64> = sessions.chain(own).filter(|id| *id != 0).collect();
+        let drivers = self.shards.iter().flat_map(|s| s.drivers.values()).copied();
+        let leases: HashSet<i64> = sessions.chain(own).chain(drivers).filter(|id| *id != 0).collect();
         if **hub.leases.load() != leases {
             hub.leases.store(Arc::new(leases));
         }

@@ -117,6 +117,7 @@ fn note(state: &mut State, shard: ShardId, reading: &Reading) {
     facts.was_read();
     facts.identity.clone_from(&reading.identity);
     facts.table.clone_from(&reading.snapshot.table);
+    facts.drivers.clone_from(&reading.drivers);
     facts.sessions = reading
         .sessions
         .sessions

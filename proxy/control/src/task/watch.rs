@@ -210,6 +210,14 @@ impl Watcher<'_> {
                     }
                 }
             }
+            Some(Key::Driver(route)) => {
+                let drivers = &mut state.shard_mut(self.shard).drivers;
+                if is_put {
+                    drivers.insert(route.to_owned(), kv.lease);
+                } else {
+                    drivers.remove(route);
+                }
+            }
             Some(Key::Identity) => return true,
             _ => {}
         }
@@ -226,9 +234,9 @@ fn creates(start_revision: i64) -> [WatchCreateRequest; 3] {
         ..WatchCreateRequest::default()
     };
     let behind_table = [keys::TABLE, b"\0"].concat();
-    // Fences and the identity lie before the leases; the table lies behind the sessions.
+    // Drivers, fences and the identity lie before the leases; the table lies behind the sessions.
     [
-        create(keys::FENCES.key, keys::LEASES.key),
+        create(keys::DRIVERS.key, keys::LEASES.key),
         create(keys::REIGNS.key, keys::REIGNS.range_end),
         create(keys::SESSIONS.key, &behind_table),
     ]
@@ -244,9 +252,9 @@ mod tests {
     fn what_is_watched() {
         let creates = creates(5);
         let watched = |key: &[u8]| creates.iter().any(|c| KeyRange::new(&c.key, &c.range_end).contains(key));
-        let [fence, reign, session] =
-            [keys::fence("pods"), keys::reign("pods", 1), keys::session(ProxyId(1))];
-        for key in [&fence[..], &reign, &session, keys::IDENTITY, keys::TABLE] {
+        let [fence, reign, session, driver] =
+            [keys::fence("pods"), keys::reign("pods", 1), keys::session(ProxyId(1)), keys::driver("pods")];
+        for key in [&fence[..], &reign, &session, &driver, keys::IDENTITY, keys::TABLE] {
             assert!(watched(key), "{key:?}");
         }
         for key in [&keys::lease(1)[..], keys::MARKER, keys::SAMPLES, b"/registry/pods"] {

@@ -15,6 +15,7 @@ use super::intent::Intent;
 use super::lists::Lists;
 use super::record::Created;
 use super::revoke::revoke_on;
+use super::standing::{counts, unknown};
 use crate::context::Context;
 use crate::error::{LEASE_EXISTS, RequestError};
 
@@ -44,6 +45,7 @@ pub(super) enum Progress {
     Granted,
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
     pub(super) cx: &'a Context,
     /// Where it is needed.
@@ -56,25 +58,24 @@ impl Attempt<'_> {
     pub(super) async fn run(&self, dead: Option<&Progress>) -> Result<State, RequestError> {
         let (cx, id) = (self.cx, self.id);
         let here = uid(cx, self.shard)?;
-        let mut holders = Holders::ask(cx, id).await;
-        // It has just answered the write, so it is worth another wait.
-        if holders.failed.remove(&self.shard).is_some()
-            && let Some(found) = self.look().await?
-        {
-            holders.alive.insert(self.shard, found.granted_ttl);
-        }
-        if holders.alive.is_empty() {
-            // It may be alive on a shard that did not answer: "not found" would be final to clients.
-            let failed = holders.failed.into_values().next();
-            return failed.map_or(Ok(State::Ended), |error| Err(error.into()));
-        }
-        let lists = holders.lists(cx, id).await?;
+        let Some(mut holders) = self.ask().await? else { return Ok(State::Ended) };
+        let mut lists = holders.lists(cx, id).await?;
+        // What was a copy until now is from here on to count.
+        let was_copy = here.is_some_and(|here| lists.promote(here));
         if holders.alive.contains_key(&self.shard) {
+            if was_copy {
+                return self.settle(holders.identities(cx)?, &lists).await;
+            }
             return self.finish(&holders, &lists, dead).await;
         }
         let list = lists.merged();
         let saw = cx.gateway().leases.get(id).shards;
         match here.and_then(|here| list.get(&here)) {
+            Some(record) if record.is_copy() => match counts(cx, self.shard, record) {
+                Some(true) => return self.appeared().await,
+                Some(false) => {}
+                None => return Err(unknown(cx, self.shard).into()),
+            },
             // If it is not there now, it has ended.
             Some(record) if record.granted || saw.contains(&self.shard) => return self.appeared().await,
             Some(_) => {}
@@ -95,16 +96,35 @@ impl Attempt<'_> {
                 return Ok(State::Others(intended));
             }
             // Had that one granted it, it might have expired by now.
-            let records = alive.keys().filter_map(|holder| lists.record(*holder, here));
-            if !records.into_iter().all(|record| record.is_young(ttl)) {
+            let mut records = alive.keys().filter_map(|holder| lists.record(*holder, here));
+            if !records.all(|record| record.is_young(ttl)) {
                 return Ok(State::Ended);
             }
         }
         self.bring_recorded(here, ttl, alive, &lists).await
     }
 
+    /// Who has it; `None`: nobody.
+    ///
+    /// # Errors
+    /// Nobody is known to have it, and one does not answer; or the shard that needs it does not.
+    pub(super) async fn ask(&self) -> Result<Option<Holders>, UpstreamError> {
+        let mut holders = Holders::ask(self.cx, self.id).await;
+        // It has just answered the write, so it is worth another wait.
+        if holders.failed.remove(&self.shard).is_some()
+            && let Some(found) = self.look().await?
+        {
+            holders.alive.insert(self.shard, found.granted_ttl);
+        }
+        if holders.alive.is_empty() {
+            // It may be alive on a shard that did not answer: "not found" would be final to clients.
+            return holders.failed.into_values().next().map_or(Ok(None), Err);
+        }
+        Ok(Some(holders))
+    }
+
     /// It is there, by whoever brought it. That one may have stopped before everybody knew.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         holders: &Holders,
         lists: &Lists,
@@ -121,9 +141,9 @@ impl Attempt<'_> {
     }
 
     /// The writers of the records that say that it is about to be granted here.
-    fn intended(&self, lists: &Lists, alive: &Alive, here: ShardUid) -> Option<Progress> {
-        let writers = alive.keys().filter_map(|holder| Some(lists.record(*holder, here)?.writer));
-        let writers: BTreeSet<u64> = writers.collect();
+    pub(super) fn intended(&self, lists: &Lists, alive: &Alive, here: ShardUid) -> Option<Progress> {
+        let records = alive.keys().filter_map(|holder| lists.record(*holder, here));
+        let writers: BTreeSet<u64> = records.filter(|r| !r.is_copy()).map(|record| record.writer).collect();
         (!writers.is_empty()).then_some(Progress::Intended(writers))
     }
 
@@ -135,11 +155,7 @@ impl Attempt<'_> {
         lists: &Lists,
     ) -> Result<State, RequestError> {
         let mut intent = Intent::new(self.cx, self.id, here);
-        let mut order: Vec<(ShardUid, ShardId)> =
-            alive.iter().filter_map(|(holder, uid)| Some(((*uid)?, *holder))).collect();
-        // Everybody in the same order, so that of two at once one gets all.
-        order.sort_unstable();
-        for (_, holder) in order {
+        for holder in in_order(&alive, lists) {
             let written = intent.write(holder, lists.record(holder, here)).await;
             if matches!(written, Ok(Created::Ours)) {
                 continue;
@@ -166,7 +182,11 @@ impl Attempt<'_> {
         self.settle_granted(alive, lists).await
     }
 
-    async fn settle_granted(&self, mut alive: Alive, lists: &Lists) -> Result<State, RequestError> {
+    pub(super) async fn settle_granted(
+        &self,
+        mut alive: Alive,
+        lists: &Lists,
+    ) -> Result<State, RequestError> {
         alive.insert(self.shard, uid(self.cx, self.shard)?);
         let settled = self.settle(alive, lists).await?;
         if settled == State::Here {
@@ -176,7 +196,7 @@ impl Attempt<'_> {
     }
 
     /// Grants it here. An error comes with whether it certainly was not granted.
-    async fn grant(&self, ttl: i64) -> Result<(), (UpstreamError, bool)> {
+    pub(super) async fn grant(&self, ttl: i64) -> Result<(), (UpstreamError, bool)> {
         let pool = self.pool();
         let mut call = rpc::call(rpc::LEASE_GRANT, &LeaseGrantRequest { id: self.id, ttl }, Retry::Never);
         call.timeout = Some(HOLDER_PATIENCE);
@@ -198,7 +218,7 @@ impl Attempt<'_> {
     /// Makes it count: all who had the lease must still have it, for it may have been revoked there in the meantime, and
     /// every list must be whole. Taken back is only what certainly has ended: others may use the lease here by now, and
     /// where nobody knows it lives on, at most for its TTL if it did end.
-    async fn settle(&self, alive: Alive, lists: &Lists) -> Result<State, RequestError> {
+    pub(super) async fn settle(&self, alive: Alive, lists: &Lists) -> Result<State, RequestError> {
         let mut attempt = 1;
         loop {
             match lists.complete(self.cx, self.id, &alive).await {
@@ -214,7 +234,11 @@ impl Attempt<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.cx.gateway().leases.on_shard(self.id, self.shard);
+        let registry = &self.cx.gateway().leases;
+        match uid(self.cx, self.shard)? {
+            Some(here) if lists.is_copy(here) => registry.not_held(self.id, self.shard),
+            _ => registry.on_shard(self.id, self.shard),
+        }
         Ok(State::Here)
     }
 
@@ -228,7 +252,7 @@ impl Attempt<'_> {
     }
 
     /// It was granted here before, by all that is known: if it is not there, it has ended.
-    async fn appeared(&self) -> Result<State, RequestError> {
+    pub(super) async fn appeared(&self) -> Result<State, RequestError> {
         Ok(if self.look().await?.is_some() { State::Others(Progress::Granted) } else { State::Ended })
     }
 
@@ -236,9 +260,17 @@ impl Attempt<'_> {
         ask(self.pool(), self.id, HOLDER_PATIENCE).await
     }
 
-    fn pool(&self) -> &ShardPool {
+    pub(super) fn pool(&self) -> &ShardPool {
         self.cx.worker.pool(self.shard)
     }
+}
+
+/// Those who have more than a copy, for everybody in the same order, so that of two at once one gets all.
+pub(super) fn in_order(alive: &Alive, lists: &Lists) -> Vec<ShardId> {
+    let known = alive.iter().filter_map(|(holder, uid)| Some(((*uid)?, *holder)));
+    let mut order: Vec<(ShardUid, ShardId)> = known.filter(|(uid, _)| !lists.is_copy(*uid)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, holder)| holder).collect()
 }
 
 /// Whether the shard may have done what was asked.

@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
-use etcd_prism_routing::ShardId;
+use etcd_prism_routing::{RouteId, ShardId};
 use etcd_prism_wire::{Code, Status};
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, State};
+use super::copies::Copying;
 use crate::context::Context;
 use crate::error::{RequestError, TIMED_OUT};
 
@@ -30,16 +31,43 @@ const LOOKS_AT_MOST: Duration = Duration::from_millis(80);
 pub async fn bring(cx: &Context, shard: ShardId, leases: &[i64]) -> Result<bool, RequestError> {
     let mut brought = false;
     for &id in leases {
-        let work = || {
-            let cx = cx.clone();
-            async move { until_settled(&cx, shard, id).await }
-        };
-        brought |= cx.gateway().leases.flights.join((id, shard), work).await?;
+        brought |= settled(cx, shard, id, None).await?;
     }
     Ok(brought)
 }
 
-async fn until_settled(cx: &Context, shard: ShardId, id: i64) -> Result<bool, RequestError> {
+/// Makes sure that a standby of a route has a copy of a lease that is alive elsewhere, and that it is no more than that: that
+/// its loss does not count, nor the lease end by it, until the standby rules the route. False: the lease has ended.
+///
+/// # Errors
+/// As [`bring`]; or there is no such route.
+pub async fn copy(cx: &Context, route: &str, standby: ShardId, id: i64) -> Result<bool, RequestError> {
+    let mut routes = cx.gateway().keyspace.routes();
+    let found = routes.find(|(_, known)| known.name == route);
+    let unknown = || Status::new(Code::Internal, format!("etcd-prism: no route {route}"));
+    let (route, _) = found.ok_or_else(unknown)?;
+    settled(cx, standby, id, Some(route)).await
+}
+
+async fn settled(
+    cx: &Context,
+    shard: ShardId,
+    id: i64,
+    copy_of: Option<RouteId>,
+) -> Result<bool, RequestError> {
+    let work = || {
+        let cx = cx.clone();
+        async move { until_settled(&cx, shard, id, copy_of).await }
+    };
+    cx.gateway().leases.flights.join((id, shard, copy_of), work).await
+}
+
+async fn until_settled(
+    cx: &Context,
+    shard: ShardId,
+    id: i64,
+    copy_of: Option<RouteId>,
+) -> Result<bool, RequestError> {
     let attempt = Attempt { cx, shard, id };
     let mut seen = None;
     let mut since = Instant::now();
@@ -48,7 +76,12 @@ async fn until_settled(cx: &Context, shard: ShardId, id: i64) -> Result<bool, Re
     loop {
         // Counted from when it was first seen: how long it has been so before is for no clock here to tell.
         let silent = seen.is_some() && since.elapsed() >= SILENCE;
-        let others = match attempt.run(if silent { seen.as_ref() } else { None }).await? {
+        let dead = if silent { seen.as_ref() } else { None };
+        let state = match copy_of {
+            Some(route) => Copying { at: attempt, route }.run(dead).await?,
+            None => attempt.run(dead).await?,
+        };
+        let others = match state {
             State::Here => return Ok(true),
             State::Ended => return Ok(false),
             State::Others(progress) => Some(progress),

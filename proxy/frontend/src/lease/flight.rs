@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use etcd_prism_routing::ShardId;
+use etcd_prism_routing::{RouteId, ShardId};
 use etcd_prism_wire::{Code, Status};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -14,8 +14,8 @@ use crate::error::RequestError;
 /// Whether the lease is there now.
 type Outcome = Result<bool, RequestError>;
 
-/// Of a lease that is brought to a shard.
-type Key = (i64, ShardId);
+/// Of a lease that is brought to a shard, as a copy for a route or to count there.
+type Key = (i64, ShardId, Option<RouteId>);
 
 /// Leases that are being brought.
 #[derive(Debug, Default, Clone)]
@@ -82,7 +82,7 @@ mod tests {
                     go.notified().await;
                     Ok(true)
                 };
-                flights.join((id, ShardId(1)), work).await
+                flights.join((id, ShardId(1), None), work).await
             }
         };
         // One of those who wait goes away, which changes nothing for the others.
@@ -108,10 +108,10 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_fails_is_over() {
         let flights = Flights::default();
-        let crash = flights.join((7, ShardId(0)), || async { panic!("as in a test") }).await;
+        let crash = flights.join((7, ShardId(0), None), || async { panic!("as in a test") }).await;
         assert_eq!(crash.unwrap_err().status().code, Code::Internal);
         let refused = async || Err(RequestError::TooLarge);
-        assert!(flights.join((7, ShardId(0)), refused).await.is_err());
-        assert!(flights.join((7, ShardId(0)), async || Ok(true)).await.unwrap());
+        assert!(flights.join((7, ShardId(0), None), refused).await.is_err());
+        assert!(flights.join((7, ShardId(0), None), async || Ok(true)).await.unwrap());
     }
 }

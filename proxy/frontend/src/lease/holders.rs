@@ -12,6 +12,7 @@ use super::everyone::ask_everyone;
 use super::grant::ask;
 use super::lists::Lists;
 use super::record::List;
+use super::standing::{counts, unknown};
 use crate::context::Context;
 
 /// Shards that have a lease, with their identities; none where there are no records.
@@ -63,10 +64,11 @@ impl Holders {
     }
 
     /// Whether a shard of the list has lost the lease. One that is only about to get it, by the list, counts if this proxy
-    /// `saw` it there. Those that have it after all are added to the living.
+    /// `saw` it there; a copy, if the shard rules a route that it is for. Those that have it after all are added to the
+    /// living.
     ///
     /// # Errors
-    /// None is known to have lost it, and one does not answer.
+    /// None is known to have lost it, and one does not answer, or whether its copy counts cannot be told.
     pub(super) async fn lost(
         &mut self,
         cx: &Context,
@@ -78,6 +80,9 @@ impl Holders {
         let listed = list.iter().filter_map(|(of, record)| Some((shard_of(cx, *of)?, record)));
         let listed = listed.filter(|(shard, _)| !self.alive.contains_key(shard));
         let (owed, failed) = (&self.owed, &self.failed);
+        // Nobody is asked for what would not count.
+        let listed =
+            listed.filter(|(shard, record)| !record.is_copy() || counts(cx, *shard, record) != Some(false));
         let asks = listed.map(|(shard, record)| async move {
             let answer = match failed.get(&shard) {
                 _ if owed.contains(&shard) => Ok(None),
@@ -85,7 +90,11 @@ impl Holders {
                 // It may have been granted there since everybody was asked.
                 None => ask(cx.worker.pool(shard), id, HOLDER_PATIENCE).await,
             };
-            (shard, record.granted || saw.contains(&shard), answer)
+            let had = match record.is_copy() {
+                true => counts(cx, shard, record),
+                false => Some(record.granted || saw.contains(&shard)),
+            };
+            (shard, had, answer)
         });
         let answers = join_all(asks).await;
         let (mut lost, mut failure) = (false, None);
@@ -94,7 +103,10 @@ impl Holders {
                 Ok(Some(reply)) => {
                     self.alive.insert(shard, reply.granted_ttl);
                 }
-                Ok(None) => lost |= had,
+                Ok(None) => match had {
+                    Some(had) => lost |= had,
+                    None => failure = Some(unknown(cx, shard)),
+                },
                 Err(error) => failure = Some(error),
             }
         }

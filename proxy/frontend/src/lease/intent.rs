@@ -40,7 +40,7 @@ impl Intent {
         seen: Option<&Record>,
     ) -> Result<Created, UpstreamError> {
         self.written.push(shard);
-        self.inherited |= seen.is_some();
+        self.inherited |= seen.is_some_and(|seen| !seen.is_copy());
         let pool = self.cx.worker.pool(shard);
         let created = match seen {
             Some(seen) => record::replace(pool, self.id, self.of, seen, &self.ours).await,

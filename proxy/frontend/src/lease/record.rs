@@ -4,7 +4,7 @@
 //! of a lease carries the whole list, and the list ends with the lease. A record is written before the lease is granted
 //! where it says, and confirmed after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -32,17 +32,29 @@ pub(super) struct Record {
     pub(super) writer: u64,
     /// When, by the writer's clock, in milliseconds since the epoch.
     at: i64,
+    /// What is there is a copy, for keys of these routes. It counts where the shard rules one of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) copy_of: BTreeSet<String>,
 }
 
 impl Record {
     /// Before the grant.
     pub(super) fn intended() -> Self {
-        Self { granted: false, writer: rand::random(), at: now() }
+        Self { granted: false, writer: rand::random(), at: now(), copy_of: BTreeSet::new() }
+    }
+
+    /// Before a copy is granted, and for as long as it is no more than that.
+    pub(super) fn copy(of: BTreeSet<String>) -> Self {
+        Self { copy_of: of, ..Self::intended() }
+    }
+
+    pub(super) fn is_copy(&self) -> bool {
+        !self.granted && !self.copy_of.is_empty()
     }
 
     /// After it.
     pub(super) fn granted() -> Self {
-        Self { granted: true, writer: 0, at: now() }
+        Self { granted: true, writer: 0, at: now(), copy_of: BTreeSet::new() }
     }
 
     /// Whether a lease of that TTL, had it been granted when this was written, would certainly not have expired yet. Half of
@@ -227,6 +239,9 @@ mod tests {
         let intended = Record::intended();
         assert_eq!(Record::decode(&intended.encode().unwrap()), Ok(intended.clone()));
         assert!(!intended.granted && Record::granted().granted);
+        let copy = Record::copy(BTreeSet::from(["pods".to_owned()]));
+        assert_eq!(Record::decode(&copy.encode().unwrap()), Ok(copy.clone()));
+        assert!(copy.is_copy() && !intended.is_copy() && !Record::granted().is_copy());
         assert_ne!(intended, Record::intended(), "two writers are told apart");
         assert!(Record::decode(br#"{"format":2,"granted":true,"writer":1,"at":1}"#).is_err());
     }

@@ -54,13 +54,17 @@ impl Registry {
         });
     }
 
-    /// The lease is not on that shard, and should not have been.
-    pub fn take_back(&self, id: i64, shard: ShardId) {
-        let mut state = self.state.lock();
-        if let Some(known) = state.leases.get_mut(&id) {
+    /// The shard has no more than a copy of the lease: nobody waits for it.
+    pub fn not_held(&self, id: i64, shard: ShardId) {
+        if let Some(known) = self.state.lock().leases.get_mut(&id) {
             known.shards.remove(&shard);
         }
-        bounded_insert(&mut state.taken_back, (id, shard));
+    }
+
+    /// The lease is not on that shard, and should not have been.
+    pub fn take_back(&self, id: i64, shard: ShardId) {
+        self.not_held(id, shard);
+        bounded_insert(&mut self.state.lock().taken_back, (id, shard));
     }
 
     /// A new grant of this id: whatever was known of an older lease of that id is void.
@@ -154,6 +158,10 @@ mod tests {
         registry.take_back(7, ShardId(2));
         assert_eq!(registry.get(7), Known { shards: BTreeSet::from([ShardId(1)]), is_own: false });
         assert_eq!(registry.owed_by(7), BTreeSet::from([ShardId(1)]));
+        // A copy is not waited for.
+        registry.on_shard(7, ShardId(4));
+        registry.not_held(7, ShardId(4));
+        assert_eq!(registry.get(7).shards, BTreeSet::from([ShardId(1)]));
         assert!(registry.owed_by(6).is_empty() && registry.owed_by(8).is_empty());
         assert_eq!(registry.owed(), BTreeSet::from([(7, ShardId(1)), (7, ShardId(2))]));
         registry.revoke_told(7, ShardId(1));

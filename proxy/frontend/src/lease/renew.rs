@@ -11,6 +11,7 @@ use etcd_prism_wire::frame;
 use prost::Message;
 use tokio::time::Instant;
 
+use super::copies::look_closer;
 use super::everyone::ask_everyone;
 use super::holders::{Holders, has_records, shard_of};
 use super::{NO_LEASE, shown};
@@ -120,11 +121,14 @@ async fn look_elsewhere(
     holders: &mut Holders,
     saw: &BTreeSet<ShardId>,
 ) -> Result<bool, UpstreamError> {
-    let lists = holders.lists(cx, id).await?;
+    let mut lists = holders.lists(cx, id).await?;
     let list = lists.merged();
-    for (of, _) in list.iter().filter(|(_, record)| record.granted) {
-        // From now on it is waited for as long as for any that has the lease.
-        if let Some(shard) = shard_of(cx, *of) {
+    for (of, record) in &list {
+        let Some(shard) = shard_of(cx, *of) else { continue };
+        // From now on it is waited for as long as for any that has the lease, or no longer than for others.
+        if lists.is_copy(*of) {
+            cx.gateway().leases.not_held(id, shard);
+        } else if record.granted {
             cx.gateway().leases.on_shard(id, shard);
         }
     }
@@ -132,6 +136,7 @@ async fn look_elsewhere(
         return Ok(true);
     }
     let alive = holders.identities(cx)?;
+    look_closer(cx, id, &mut lists, &alive).await;
     if lists.are_whole(&alive) {
         return Ok(false);
     }

@@ -1,6 +1,6 @@
 //! LeaseRevoke.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,10 +70,14 @@ async fn everywhere_and_again(cx: &Context, id: i64) -> Result<LeaseRevokeRespon
         }
     }
     // With one that had it, the list is known.
-    failed.retain(|(shard, _)| done.is_none() || had.as_ref().is_none_or(|had| had.contains(shard)));
+    failed.retain(|(shard, _)| done.is_none() || had.as_ref().is_none_or(|had| had.contains_key(shard)));
     for (shard, _) in &failed {
         registry.owe_revoke(id, *shard);
     }
+    // The copy of a standby that is away is nothing to clients.
+    failed.retain(|(shard, _)| {
+        done.is_none() || had.as_ref().is_none_or(|had| had.get(shard) != Some(&Had::Copy))
+    });
     registry.forget(id);
     match (done, failed.pop()) {
         (_, Some((_, error))) => Err(error.into()),
@@ -116,13 +120,24 @@ async fn hold<'c>(cx: &'c Context, routes: &BTreeMap<RouteId, Bytes>) -> Result<
     }
 }
 
+/// What a shard may have of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Had {
+    Lease,
+    /// A copy that does not count.
+    Copy,
+}
+
 /// The shards that may have the lease; `None` if that cannot be told. The list ends with the lease, so it is read first.
-async fn had(cx: &Context, id: i64, holders: &Holders) -> Option<BTreeSet<ShardId>> {
+async fn had(cx: &Context, id: i64, holders: &Holders) -> Option<BTreeMap<ShardId, Had>> {
     let known = cx.gateway().leases.get(id);
-    let mut shards = known.shards;
-    shards.extend(holders.alive.keys());
+    let remembered = known.shards.iter().chain(holders.alive.keys());
+    let mut shards: BTreeMap<ShardId, Had> = remembered.map(|shard| (*shard, Had::Lease)).collect();
     let lists = holders.lists(cx, id).await.ok()?;
-    shards.extend(lists.merged().keys().filter_map(|of| shard_of(cx, *of)));
+    for of in lists.merged().keys() {
+        let had = if lists.is_copy(*of) { Had::Copy } else { Had::Lease };
+        shards.extend(shard_of(cx, *of).map(|shard| (shard, had)));
+    }
     // Without records there is only what was seen from here.
     (has_records(cx) || known.is_own).then_some(shards)
 }

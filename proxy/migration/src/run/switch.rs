@@ -48,7 +48,7 @@ impl Run {
     }
 
     /// Owner and standby, as far as something runs from one to the other, or as their fences say.
-    fn sides(&self) -> Option<(ShardUid, ShardUid)> {
+    pub(super) fn sides(&self) -> Option<(ShardUid, ShardUid)> {
         let (source, target) = (self.setup.source, self.setup.target);
         let open = |shard| {
             let fence = self.driver.seen(shard)?.fence.as_ref()?.1.as_ref().ok()?;

@@ -106,7 +106,7 @@ impl Applier {
             stored_at: Instant::now(),
             bound: job.stream.bound,
             limits: job.limits,
-            bringer: Bringer::new(job.leases.clone()),
+            bringer: Bringer::new(job.leases.clone(), &job.route),
             pace: Pace::new(job.throttle.clone()),
             page_size: PageSize::default(),
             pending: Pending::default(),

@@ -69,10 +69,16 @@ impl Applier {
         (after.writer, after.batch) = (self.writer, self.batches);
         let value = Bytes::from(after.encode()?);
         let mut backoff = MIN_BACKOFF;
+        let leases = writes.leases();
         loop {
             let request = self.request(writes, value.clone());
+            let prepared = self.bringer.prepare(&self.job.to, &leases).await;
             let sent = Instant::now();
-            let error = match Shard(&self.job.to).txn(&request).await {
+            let sent_and_answered = match prepared {
+                Ok(()) => Shard(&self.job.to).txn(&request).await,
+                Err(error) => Err(error),
+            };
+            let error = match sent_and_answered {
                 Ok(reply) => {
                     self.pace.took(&self.job.to.shard().name, sent.elapsed());
                     let Some(revision) = self.verdict(reply, &after)? else { return Ok(Committed::Moved) };
@@ -84,7 +90,7 @@ impl Applier {
                     return Ok(Committed::At(revision));
                 }
                 Err(error) if lacks_lease(&error) => {
-                    match self.bringer.mend(&self.job.from, &self.job.to, &writes.leases()).await {
+                    match self.bringer.mend(&self.job.from, &self.job.to, &leases).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }

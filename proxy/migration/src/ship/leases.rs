@@ -8,24 +8,37 @@ use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::{ShardPool, UpstreamError};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::io::Shard;
 
-/// Brings leases to shards.
+/// Brings leases to standbys.
 pub trait Leases: Send + Sync {
-    /// Makes leases that are alive elsewhere exist on a shard, with the ids and the TTL that they were granted with. Whether
-    /// all of them are there now: the others have ended.
-    fn bring<'a>(&'a self, shard: ShardId, leases: &'a [i64]) -> BoxFuture<'a, Result<bool, UpstreamError>>;
+    /// Makes sure that a standby of a route has copies of leases that are alive elsewhere, with the ids and the TTL that they
+    /// were granted with, as often as they are lost there; and that they are no more than copies, that is, that their loss
+    /// ends nothing before the standby rules. Whether all of them are there now: the others have ended.
+    fn bring<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        leases: &'a [i64],
+    ) -> BoxFuture<'a, Result<bool, UpstreamError>>;
 }
 
 /// Seconds of a lease of the standby's own, for keys whose lease has ended on the owner: the delete that goes with that may
 /// lie above what is shipped last.
 const SHORT: i64 = 5;
 
+/// Leases that are remembered to have been brought; one that is forgotten is brought once more, which changes nothing.
+const REMEMBERED: usize = 100_000;
+
 /// The leases of one standby.
 pub(crate) struct Bringer {
     leases: Arc<dyn Leases>,
+    route: String,
+    /// Those that were brought, or had ended, before anything was put under them.
+    brought: HashSet<i64>,
     /// By the owner's lease that has ended: the short one in its place.
     short: HashMap<i64, i64>,
     /// How often in a row all were said to be there and were not.
@@ -39,8 +52,31 @@ impl std::fmt::Debug for Bringer {
 }
 
 impl Bringer {
-    pub(crate) fn new(leases: Arc<dyn Leases>) -> Self {
-        Self { leases, short: HashMap::new(), vain: 0 }
+    pub(crate) fn new(leases: Arc<dyn Leases>, route: &str) -> Self {
+        let (route, brought, short) = (route.to_owned(), HashSet::new(), HashMap::new());
+        Self { leases, route, brought, short, vain: 0 }
+    }
+
+    /// To be called before anything is put under these leases of the owner's: one that the standby has already, for another
+    /// route perhaps, is to be known as what it is from the first key on.
+    pub(crate) async fn prepare(
+        &mut self,
+        standby: &ShardPool,
+        wanted: &HashSet<i64>,
+    ) -> Result<(), UpstreamError> {
+        let new = |lease: &i64| !self.brought.contains(lease) && !self.short.contains_key(lease);
+        let mut asked: Vec<i64> = wanted.iter().copied().filter(new).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        asked.sort_unstable();
+        // One that has ended is refused by the standby, and mended.
+        self.leases.bring(&self.route, standby.shard().id, &asked).await?;
+        if self.brought.len() > REMEMBERED {
+            self.brought.clear();
+        }
+        self.brought.extend(asked);
+        Ok(())
     }
 
     /// The lease that a key is put under on the standby.
@@ -63,7 +99,7 @@ impl Bringer {
         let mut asked: Vec<i64> =
             wanted.iter().copied().filter(|lease| !self.short.contains_key(lease)).collect();
         asked.sort_unstable();
-        let all = asked.is_empty() || self.leases.bring(standby.shard().id, &asked).await?;
+        let all = asked.is_empty() || self.leases.bring(&self.route, standby.shard().id, &asked).await?;
         self.vain += 1;
         if all && !asked.is_empty() && self.vain < 3 {
             return Ok(());
@@ -93,19 +129,40 @@ impl Bringer {
 const LOOK: Duration = Duration::from_millis(1000);
 /// Renewals under way at once.
 const AT_ONCE: usize = 16;
+/// How long the standby's copies are kept while the owner does not answer. An etcd that is down ends no lease, and gives each
+/// its whole time anew when it is back; so they are kept for as long as an outage may well last.
+const SILENCE: Duration = Duration::from_secs(3600);
+/// Between two looks whether a copy is known as one.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Renews, on the standby, the leases that the owner has too, for as long as this future is polled: what is alive on the
-/// owner does not end on the standby first. While the owner does not answer, what it had counts as alive.
-pub async fn keep_standby_leases(owner: Arc<ShardPool>, standby: Arc<ShardPool>) {
+/// owner does not end on the standby first. While the owner does not answer, what it had counts as alive, for an hour. Also
+/// sees to it that they are no more than copies: what is left of a driver that died, and of the time when the standby ruled.
+pub async fn keep_standby_leases(
+    route: String,
+    owner: Arc<ShardPool>,
+    standby: Arc<ShardPool>,
+    leases: Arc<dyn Leases>,
+) {
+    let (told, both) = watch::channel(HashSet::new());
+    let id = standby.shard().id;
+    tokio::join!(renew(owner, standby, told), look_after(route, id, leases, both));
+}
+
+async fn renew(owner: Arc<ShardPool>, standby: Arc<ShardPool>, told: watch::Sender<HashSet<i64>>) {
     let mut alive: HashSet<i64> = HashSet::new();
+    let mut heard = Instant::now();
     let mut due: HashMap<i64, Instant> = HashMap::new();
     let mut timer = tokio::time::interval(LOOK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
         match Shard(&owner).leases().await {
-            Ok(found) => alive = found.into_iter().collect(),
+            Ok(found) => (alive, heard) = (found.into_iter().collect(), Instant::now()),
             Err(error) => tracing::debug!(%error, "the owner's leases cannot be listed"),
+        }
+        if heard.elapsed() > SILENCE {
+            alive.clear();
         }
         let there = match Shard(&standby).leases().await {
             Ok(found) => found,
@@ -117,8 +174,9 @@ pub async fn keep_standby_leases(owner: Arc<ShardPool>, standby: Arc<ShardPool>)
         let both: HashSet<i64> = there.into_iter().filter(|lease| alive.contains(lease)).collect();
         due.retain(|lease, _| both.contains(lease));
         let now = Instant::now();
-        let now_due = both.into_iter().filter(|lease| due.get(lease).is_none_or(|at| *at <= now));
-        let now_due: Vec<i64> = now_due.collect();
+        let is_due = |lease: &i64| due.get(lease).is_none_or(|at| *at <= now);
+        let now_due: Vec<i64> = both.iter().copied().filter(is_due).collect();
+        told.send_replace(both);
         let standby = &standby;
         let renew = |lease| async move { (lease, Shard(standby).keep_alive(lease).await) };
         let mut renewed = stream::iter(now_due).map(renew).buffer_unordered(AT_ONCE);
@@ -137,6 +195,34 @@ pub async fn keep_standby_leases(owner: Arc<ShardPool>, standby: Arc<ShardPool>)
         }
         if let Some(error) = failed {
             tracing::debug!(%error, "leases of the standby could not be renewed");
+        }
+    }
+}
+
+/// Beside the renewals, which must not wait for it.
+async fn look_after(
+    route: String,
+    standby: ShardId,
+    leases: Arc<dyn Leases>,
+    mut both: watch::Receiver<HashSet<i64>>,
+) {
+    let mut looked: HashMap<i64, Instant> = HashMap::new();
+    while both.changed().await.is_ok() {
+        let there = both.borrow_and_update().clone();
+        looked.retain(|lease, _| there.contains(lease));
+        let now = Instant::now();
+        let is_due = |lease: &i64| looked.get(lease).is_none_or(|at| now.duration_since(*at) >= AGAIN);
+        let now_due: Vec<i64> = there.into_iter().filter(is_due).collect();
+        let (leases, route) = (&leases, &route);
+        let look = |lease| async move { (lease, leases.bring(route, standby, &[lease]).await) };
+        let mut found = stream::iter(now_due).map(look).buffer_unordered(AT_ONCE);
+        while let Some((lease, found)) = found.next().await {
+            match found {
+                Ok(_) => drop(looked.insert(lease, now)),
+                Err(error) => {
+                    tracing::debug!(lease = format_args!("{lease:x}"), %error, "whether it is a copy is not known");
+                }
+            }
         }
     }
 }
