@@ -47,9 +47,13 @@ pub(crate) struct LadderOptions {
     /// Only these works.
     #[arg(long, value_delimiter = ',', default_values_t = Work::ALL)]
     pub(crate) works: Vec<Work>,
-    /// Only these rungs.
-    #[arg(long, value_delimiter = ',', default_values_t = RungKind::ALL)]
+    /// Only these rungs [default: all but those of --moves].
+    #[arg(long, value_delimiter = ',', default_values_t = RungKind::USUAL, hide_default_value = true)]
     pub(crate) rungs: Vec<RungKind>,
+    /// In place of the usual rungs those of a route before, while and after it moves to another etcd: unmoved, copying,
+    /// followed, switched, completed.
+    #[arg(long, conflicts_with = "rungs")]
+    pub(crate) moves: bool,
     /// How many clients call at once in the unary works; each has one request in flight.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     pub(crate) clients: Vec<usize>,
@@ -91,6 +95,12 @@ pub(crate) struct LadderOptions {
     /// Lets etcd sync its log to disk, as in production: with --data-dir on the disk in question.
     #[arg(long)]
     pub(crate) fsync: bool,
+}
+
+impl LadderOptions {
+    pub(crate) fn rungs(&self) -> &[RungKind] {
+        if self.moves { &RungKind::MOVES } else { &self.rungs }
+    }
 }
 
 fn patience(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,10 @@ pub(crate) enum BenchError {
     Missing { name: &'static str, hint: &'static str },
     #[error("{name} is not ready after {seconds} s: {last}\nthe end of its log:\n{log}")]
     NotReady { name: String, seconds: u64, last: String, log: String },
+    #[error("etcd-prism migrate {verb}: {text}")]
+    Migrate { verb: String, text: String },
+    #[error("the copy has ended before the measurement: use fewer seconds or clients")]
+    CopyEnded,
     #[error("{name} ended: {status}\nthe end of its log:\n{log}")]
     Died { name: String, status: String, log: String },
     #[error("the load is not ready after {seconds} s")]

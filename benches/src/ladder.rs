@@ -21,9 +21,12 @@ use crate::ladder::quiet::Patience;
 pub(crate) use crate::ladder::results::{Cell, Results, Rounds, Sample, Spread};
 use crate::load::{self, Order};
 use crate::report::{self, Run, Rung};
-use crate::rungs::{RungKind, Stage, Tools};
+use crate::rungs::{Plan, RungKind, Stage, Tools};
 use crate::system::machine::Machine;
 use crate::works::Work;
+
+/// How long the load takes to be ready, and the proxy to do what it is told, at most.
+const STARTING: Duration = Duration::from_secs(1);
 
 /// Measures, and prints the report; when it is stopped early, of what was measured until then.
 pub(crate) async fn run(options: LadderOptions) -> Result<(), BenchError> {
@@ -64,7 +67,7 @@ fn rungs(options: &LadderOptions, tools: &Tools) -> Vec<Rung> {
         let missing = tools.program(kind).err().map(|error| error.to_string());
         Rung { kind, version: tools.version(kind), missing }
     };
-    options.rungs.iter().map(rung).collect()
+    options.rungs().iter().map(rung).collect()
 }
 
 async fn rounds(
@@ -78,8 +81,11 @@ async fn rounds(
         for &work in &options.works {
             eprintln!("round {} of {}: {work}", round + 1, options.rounds);
             // Nothing that one work or round leaves behind can cost the next one anything.
-            let mut stage = Stage::start(tools, kinds, &folder, options.fsync).await?;
-            load::populate(stage.address, work).await?;
+            let mut stage = Stage::start(tools, kinds, &folder, plan(options, work)).await?;
+            for address in stage.stores() {
+                load::populate(address, work).await?;
+            }
+            stage.arrange().await?;
             for (step, clients) in work.clients(&options.clients).into_iter().enumerate() {
                 // Each rung is first, second, … equally often.
                 let count = stage.rungs.len();
@@ -94,6 +100,12 @@ async fn rounds(
     Ok(())
 }
 
+fn plan(options: &LadderOptions, work: Work) -> Plan {
+    let once = options.warmup + options.seconds * work.stretch() + options.patience + STARTING;
+    let times = u32::try_from(work.clients(&options.clients).len()).unwrap_or(u32::MAX);
+    Plan { fsync: options.fsync, measured: once.saturating_mul(times) }
+}
+
 /// Measures while the machine is quiet, as far as patience goes.
 async fn patiently(
     options: &LadderOptions,
@@ -106,7 +118,9 @@ async fn patiently(
     loop {
         patience.quiet().await?;
         let order = order(options, work, clients, stage.rungs[place].address);
+        stage.rungs[place].begin().await?;
         let sample = measure(order, stage, place, options).await?;
+        stage.rungs[place].end().await?;
         if let Some(sample) = patience.judge(sample) {
             return Ok(sample);
         }

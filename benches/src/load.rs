@@ -14,7 +14,7 @@ mod window;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(crate) use crate::load::population::populate;
+pub(crate) use crate::load::population::{fill, populate};
 pub(crate) use crate::load::team::Team;
 
 use crate::error::BenchError;

@@ -2,6 +2,7 @@
 
 mod fences;
 mod format;
+mod moves;
 mod summary;
 mod targets;
 mod text;

@@ -1,6 +1,7 @@
 //! What is measured: etcd itself, and proxies in front of it.
 
 mod commands;
+mod moving;
 mod stage;
 mod tools;
 
@@ -9,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-pub(crate) use crate::rungs::stage::Stage;
+pub(crate) use crate::rungs::stage::{Plan, Stage};
 pub(crate) use crate::rungs::tools::Tools;
 
 /// One rung of the ladder.
@@ -28,10 +29,35 @@ pub(crate) enum RungKind {
     Nginx,
     /// `etcd grpc-proxy`.
     GrpcProxy,
+    /// etcd-prism with a route that could move to a second etcd, and does not: what those below are held against.
+    Unmoved,
+    /// The same, while the route is copied to the second etcd.
+    Copying,
+    /// The same, once it is copied: the second etcd follows.
+    Followed,
+    /// The same after the switch: the second etcd rules, the first one follows.
+    Switched,
+    /// The same, the migration completed: the second etcd rules.
+    Completed,
 }
 
 impl RungKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Direct,
+        Self::Splice,
+        Self::Forward,
+        Self::Prism,
+        Self::Unfenced,
+        Self::Nginx,
+        Self::GrpcProxy,
+        Self::Unmoved,
+        Self::Copying,
+        Self::Followed,
+        Self::Switched,
+        Self::Completed,
+    ];
+    /// What is measured unless something else is asked for.
+    pub(crate) const USUAL: [Self; 7] = [
         Self::Direct,
         Self::Splice,
         Self::Forward,
@@ -40,6 +66,9 @@ impl RungKind {
         Self::Nginx,
         Self::GrpcProxy,
     ];
+    /// A route that moves, before, during and after.
+    pub(crate) const MOVES: [Self; 5] =
+        [Self::Unmoved, Self::Copying, Self::Followed, Self::Switched, Self::Completed];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -50,7 +79,17 @@ impl RungKind {
             Self::Unfenced => "no-fences",
             Self::Nginx => "nginx",
             Self::GrpcProxy => "grpc-proxy",
+            Self::Unmoved => "unmoved",
+            Self::Copying => "copying",
+            Self::Followed => "followed",
+            Self::Switched => "switched",
+            Self::Completed => "completed",
         }
+    }
+
+    /// Whether it has etcds of its own, and a route that moves between them.
+    pub(crate) fn moves(self) -> bool {
+        Self::MOVES.contains(&self)
     }
 }
 

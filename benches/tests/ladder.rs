@@ -96,6 +96,27 @@ fn the_open_loop_keeps_its_rate() {
     assert!((50..=260).contains(&things), "{things} requests in a second");
 }
 
+/// With the etcd-prism beside the ladder: `cargo build --workspace --bins` makes both.
+#[test]
+fn a_route_that_moves_is_measured_in_every_state() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let works = ["txn-update-256", "range", "list"];
+    let arguments = ["--moves", "--seconds", "0.2", "--clients", "2", "--works", &works.join(",")];
+    let report = ladder(folder.path(), &arguments);
+    for work in works {
+        for rung in ["unmoved", "copying", "followed", "switched", "completed"] {
+            let sample = sample(&report, work, if work == "list" { 4 } else { 2 }, rung);
+            assert!(sample["things"].as_u64().is_some_and(|things| things > 0), "{work}, {rung}: {sample:#}");
+            assert_eq!(sample["conflicts"], 0, "{work}, {rung}: {sample:#}");
+        }
+    }
+    let targets = report["targets"].as_array().expect("targets");
+    let translated = targets.iter().filter(|target| {
+        target["measure"].as_str().is_some_and(|measure| measure.starts_with("translated route"))
+    });
+    assert_eq!(translated.filter(|target| target["measured"] != "not measured").count(), 2, "{targets:#?}");
+}
+
 #[test]
 fn what_is_missing_is_said() {
     let folder = tempfile::tempdir().expect("a folder");

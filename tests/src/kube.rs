@@ -4,6 +4,7 @@ pub mod api;
 pub mod apiserver;
 pub mod counter;
 pub mod credentials;
+pub mod election;
 pub mod informer;
 pub mod kubectl;
 pub mod load;

@@ -27,21 +27,18 @@ pub(crate) async fn measure(
     place: usize,
     options: &LadderOptions,
 ) -> Result<Sample, BenchError> {
-    let rung = &mut stage.rungs[place];
-    if let Some(proxy) = &mut rung.proxy {
-        proxy.check()?;
-    }
-    stage.etcd.check()?;
-    let (etcd, proxy) = (stage.etcd.pid(), rung.proxy.as_ref().map(|proxy| proxy.pid()));
+    stage.check(place)?;
+    let etcd = stage.etcd_pids(place);
+    let proxy = stage.rungs[place].proxy.as_ref().map(|proxy| proxy.pid());
     let peak_is_own = proxy.is_some_and(|pid| procfs::reset_peak(pid).is_ok());
     let memory_before = proxy.map(procfs::memory).transpose()?;
     let mut team = load::start(order).await?;
     team.ready().await?;
     sleep(options.warmup).await;
-    let (start, before) = (Instant::now(), cpu(proxy, etcd)?);
+    let (start, before) = (Instant::now(), cpu(proxy, &etcd)?);
     team.open();
     sleep(options.seconds * order.work.stretch()).await;
-    let (elapsed, after) = (start.elapsed(), cpu(proxy, etcd)?);
+    let (elapsed, after) = (start.elapsed(), cpu(proxy, &etcd)?);
     // Before the clients leave, and what they hold is let go.
     let memory = proxy.map(procfs::memory).transpose()?;
     team.close();
@@ -78,10 +75,14 @@ pub(crate) async fn measure(
     })
 }
 
-fn cpu(proxy: Option<u32>, etcd: u32) -> Result<Cpu, BenchError> {
+fn cpu(proxy: Option<u32>, etcds: &[u32]) -> Result<Cpu, BenchError> {
+    let mut etcd = Duration::ZERO;
+    for &pid in etcds {
+        etcd += procfs::cpu_time(pid)?;
+    }
     Ok(Cpu {
         proxy: proxy.map(procfs::cpu_time).transpose()?,
-        etcd: procfs::cpu_time(etcd)?,
+        etcd,
         bench: procfs::cpu_time(std::process::id())?,
         machine: procfs::machine_cpu_time()?,
     })

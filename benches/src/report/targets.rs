@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::ladder::{Cell, Results, Sample};
-use crate::report::fences;
+use crate::report::{fences, moves};
 use crate::rungs::RungKind;
 use crate::works::{Call, IDLE_WATCHERS, LIST_CLIENTS, WATCH_STREAMS, Work};
 
@@ -176,13 +176,13 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
         ),
         Target::new(
             "translated route: CPU per list of identity",
-            None,
+            moves::translation(results, lists).map(|value| at(value, lists)),
             Bound::AtMost(1.25),
             Bound::AtMost(1.05),
         ),
         Target::new(
             "translated route: CPU per request of identity",
-            None,
+            worst(results, unary, |row| moves::translation(results, row)),
             Bound::AtMost(1.1),
             Bound::AtMost(1.05),
         ),

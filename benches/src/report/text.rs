@@ -8,6 +8,7 @@ use crate::ladder::{Cell, Results, Rounds, Sample, Spread};
 use crate::report::Run;
 use crate::report::fences;
 use crate::report::format::{dash, number, number_or_dash, spread, table};
+use crate::report::moves;
 use crate::report::summary;
 use crate::report::targets::Verdict;
 use crate::rungs::RungKind;
@@ -21,6 +22,9 @@ pub(crate) fn text(run: &Run) -> String {
     line(&mut out, &format!("\n### etcd-prism and the others\n\n{}", summary::table(&run.results)));
     if let Some(table) = fences::table(&run.results) {
         line(&mut out, &format!("\n### Fences: etcd-prism against itself without them\n\n{table}"));
+    }
+    if let Some(table) = moves::table(&run.results) {
+        line(&mut out, &format!("\n### A route that moves, against itself before\n\n{table}"));
     }
     line(&mut out, &format!("\n### Targets\n\n{}", verdicts(run)));
     for (work, clients) in run.results.rows() {

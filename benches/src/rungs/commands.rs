@@ -11,6 +11,10 @@ use crate::system::scratch::Scratch;
 /// Room for everything that a round writes.
 const QUOTA: u64 = 16 << 30;
 
+/// The route that moves.
+pub(crate) const MOVED_ROUTE: &str = "pods";
+const MOVED_PREFIX: &str = "/registry/pods/";
+
 /// One etcd member that listens on `client`, with its data in `scratch`.
 pub(crate) fn etcd(client: SocketAddr, scratch: &Scratch, fsync: bool) -> Result<Vec<OsString>, BenchError> {
     let peer = ports::free()?;
@@ -53,6 +57,12 @@ pub(crate) fn proxy(
             let config = scratch.write(&format!("{rung}.toml"), &text)?;
             vec!["serve".into(), "--config".into(), config.into()]
         }
+        // Started otherwise, with two etcds.
+        RungKind::Unmoved
+        | RungKind::Copying
+        | RungKind::Followed
+        | RungKind::Switched
+        | RungKind::Completed => Vec::new(),
         RungKind::Nginx => {
             let config = scratch.write("nginx.conf", &nginx_config(listen, etcd, scratch))?;
             let log = scratch.path().join("nginx-error.log");
@@ -77,11 +87,7 @@ pub(crate) fn proxy(
 /// One route, everything on one shard: the cost of the byte path itself.
 fn prism_config(listen: SocketAddr, admin: SocketAddr, etcd: SocketAddr) -> String {
     format!(
-        r#"[listen]
-client = "{listen}"
-admin = "{admin}"
-advertise = ["http://{listen}"]
-
+        r#"{}
 [[shard]]
 name = "main"
 endpoints = ["http://{etcd}"]
@@ -89,8 +95,38 @@ endpoints = ["http://{etcd}"]
 [[route]]
 name = "rest"
 shard = "main"
-"#
+"#,
+        prism_listen(listen, admin)
     )
+}
+
+/// What is measured has a route of its own, on the shard `a`; `b` is empty.
+pub(crate) fn moving_config(listen: SocketAddr, admin: SocketAddr, [a, b]: [SocketAddr; 2]) -> String {
+    format!(
+        r#"{}
+[[shard]]
+name = "a"
+endpoints = ["http://{a}"]
+
+[[shard]]
+name = "b"
+endpoints = ["http://{b}"]
+
+[[route]]
+name = "{MOVED_ROUTE}"
+prefixes = ["{MOVED_PREFIX}"]
+shard = "a"
+
+[[route]]
+name = "rest"
+shard = "a"
+"#,
+        prism_listen(listen, admin)
+    )
+}
+
+fn prism_listen(listen: SocketAddr, admin: SocketAddr) -> String {
+    format!("[listen]\nclient = \"{listen}\"\nadmin = \"{admin}\"\nadvertise = [\"http://{listen}\"]\n")
 }
 
 /// One process and no limits that a proxy for gRPC would not have; everything else as it comes.

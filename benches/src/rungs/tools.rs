@@ -38,7 +38,13 @@ impl Tools {
             RungKind::Direct => Ok(None),
             RungKind::Splice | RungKind::Forward => Ok(Some(&self.own)),
             RungKind::GrpcProxy => Ok(Some(&self.etcd)),
-            RungKind::Prism | RungKind::Unfenced => {
+            RungKind::Prism
+            | RungKind::Unfenced
+            | RungKind::Unmoved
+            | RungKind::Copying
+            | RungKind::Followed
+            | RungKind::Switched
+            | RungKind::Completed => {
                 let hint = "build it in the same profile, or give its path with --prism";
                 self.prism.as_deref().map(Some).ok_or_else(|| missing("etcd-prism", hint))
             }

@@ -24,12 +24,21 @@ pub struct ApiServerBuilder {
     minor: Minor,
     endpoints: Vec<String>,
     flags: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl ApiServerBuilder {
     /// `endpoints` are the etcd endpoints it is given.
     pub fn new(name: &str, minor: Minor, endpoints: Vec<String>) -> Self {
-        Self { name: name.to_owned(), minor, endpoints, flags: Vec::new() }
+        Self { name: name.to_owned(), minor, endpoints, flags: Vec::new(), env: Vec::new() }
+    }
+
+    /// How often it compares each cache with etcd, at least: the wait is up to half as long again (its own default is
+    /// 5 minutes).
+    pub fn consistency_checks(mut self, period: Duration) -> Self {
+        let period = format!("{}ms", period.as_millis());
+        self.env.push(("ETCD_PRISM_CONSISTENCY_CHECK_PERIOD".to_owned(), period));
+        self
     }
 
     /// How often it compacts (its own default is 5 minutes).
@@ -65,12 +74,14 @@ impl ApiServerBuilder {
             "--disable-admission-plugins=ServiceAccount".to_owned(),
         ];
         args.extend(self.flags);
+        let mut env = self.env;
+        // Makes it panic where its watch cache and etcd differ.
+        env.push(("KUBE_WATCHCACHE_CONSISTENCY_CHECKER".to_owned(), "true".to_owned()));
         let process = Process::spawn(Spec {
             name: self.name.clone(),
             program: self.minor.apiserver(),
             args,
-            // Makes it panic where its watch cache and etcd differ.
-            env: vec![("KUBE_WATCHCACHE_CONSISTENCY_CHECKER".to_owned(), "true".to_owned())],
+            env,
             log: scratch.log(&self.name),
         });
         let api = Api::new(&port.address(), &credentials);

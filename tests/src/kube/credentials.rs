@@ -4,11 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 /// The bearer token of a member of `system:masters`.
 pub const TOKEN: &str = "etcd-prism-tests";
+
+const CERT: &str = "serving.crt";
+const KEY: &str = "serving.key";
+const SERVICE_ACCOUNT_KEY: &str = "service-accounts.key";
+const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "service-accounts.pub";
+const TOKENS: &str = "tokens.csv";
 
 /// Files for the API server's flags, and what its clients need.
 #[derive(Clone, Debug)]
@@ -38,12 +45,27 @@ impl Credentials {
         let cert = params.self_signed(&serving).expect("a certificate");
         let accounts = KeyPair::generate().expect("a key pair");
         Self {
-            cert: write("serving.crt", cert.pem()),
-            key: write("serving.key", serving.serialize_pem()),
-            service_account_key: write("service-accounts.key", accounts.serialize_pem()),
-            service_account_public_key: write("service-accounts.pub", accounts.public_key_pem()),
-            tokens: write("tokens.csv", format!("{TOKEN},admin,admin,\"system:masters\"\n")),
+            cert: write(CERT, cert.pem()),
+            key: write(KEY, serving.serialize_pem()),
+            service_account_key: write(SERVICE_ACCOUNT_KEY, accounts.serialize_pem()),
+            service_account_public_key: write(SERVICE_ACCOUNT_PUBLIC_KEY, accounts.public_key_pem()),
+            tokens: write(TOKENS, format!("{TOKEN},admin,admin,\"system:masters\"\n")),
             trusted: cert.der().clone(),
+        }
+    }
+
+    /// Those that [`create`](Self::create) wrote to `folder`.
+    pub fn open(folder: &Path) -> Self {
+        let cert = folder.join(CERT);
+        let trusted = CertificateDer::from_pem_file(&cert);
+        let trusted = trusted.unwrap_or_else(|error| panic!("{}: {error}", cert.display()));
+        Self {
+            cert,
+            key: folder.join(KEY),
+            service_account_key: folder.join(SERVICE_ACCOUNT_KEY),
+            service_account_public_key: folder.join(SERVICE_ACCOUNT_PUBLIC_KEY),
+            tokens: folder.join(TOKENS),
+            trusted,
         }
     }
 

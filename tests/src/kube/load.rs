@@ -28,6 +28,7 @@ pub struct Tally {
 /// Tasks that work until they are told to stop.
 #[derive(Debug)]
 pub struct Load {
+    kinds: Vec<Kind>,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -41,20 +42,27 @@ struct Shared {
 }
 
 impl Load {
-    /// `pause` lies between two steps of one task.
+    /// On every kind of object; `pause` lies between two steps of one task.
     pub fn new(pause: Duration) -> Self {
-        let shared = Shared { stop: AtomicBool::new(false), pause, tally: Mutex::default() };
-        Self { shared: Arc::new(shared), tasks: JoinSet::new() }
+        Self::on(&Kind::ALL, pause)
     }
 
-    /// One task per kind that updates an object `name`, and returns its last number.
+    /// On objects of `kinds` only.
+    pub fn on(kinds: &[Kind], pause: Duration) -> Self {
+        let shared = Shared { stop: AtomicBool::new(false), pause, tally: Mutex::default() };
+        Self { kinds: kinds.to_vec(), shared: Arc::new(shared), tasks: JoinSet::new() }
+    }
+
+    /// One task per kind that updates an object `name`, in turns by a patch and by replacing the object that it knows.
+    /// Nobody else writes it, so no update may be refused as a conflict.
     pub async fn numbered_updates(&mut self, api: &Api, name: &str) -> Result<(), ApiError> {
-        for kind in Kind::ALL {
+        for &kind in &self.kinds {
             let mut counter = Counter::create(api, kind, name).await?;
             let shared = self.shared.clone();
             self.tasks.spawn(async move {
                 while shared.goes_on().await {
                     shared.count("update", counter.advance().await);
+                    shared.count("replace", counter.replace().await);
                 }
             });
         }
@@ -63,7 +71,7 @@ impl Load {
 
     /// One task per kind that creates objects, applies to them and deletes them.
     pub fn lives(&mut self, api: &Api, name: &str) {
-        for kind in Kind::ALL {
+        for &kind in &self.kinds {
             let (api, name, shared) = (api.clone(), name.to_owned(), self.shared.clone());
             self.tasks.spawn(async move {
                 let mut number = 0_u64;
@@ -77,7 +85,7 @@ impl Load {
 
     /// One task per kind that lists: consistently, from the cache, and page by page.
     pub fn lists(&mut self, api: &Api) {
-        for kind in Kind::ALL {
+        for &kind in &self.kinds {
             let (api, shared) = (api.clone(), self.shared.clone());
             self.tasks.spawn(async move {
                 while shared.goes_on().await {

@@ -7,6 +7,9 @@ const BEGINNINGS: &[&str] = &["panic: ", "fatal error: ", "runtime: "];
 const REPORTS: &[&str] =
     &["Observed a panic", "Cache consistency check failed", "Cache consistency check error"];
 
+/// Nothing was compared: said of a cache that is being filled. That one is filled again is told by a metric.
+const NOT_FILLED: &str = "cache is not ready";
+
 /// The lines of a log that tell of a panic, or of a watch cache that differs from etcd or could not be compared.
 pub(crate) fn faults(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
@@ -15,7 +18,7 @@ pub(crate) fn faults(log: &Path) -> Vec<String> {
 
 fn is_fault(line: &str) -> bool {
     BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
-        || REPORTS.iter().any(|report| line.contains(report))
+        || REPORTS.iter().any(|report| line.contains(report)) && !line.contains(NOT_FILLED)
 }
 
 #[cfg(test)]
@@ -30,6 +33,14 @@ mod tests {
             (
                 r#"E1123 06:31:16 1 checker.go:105] "Cache consistency check failed" group="" resource="pods""#,
                 true,
+            ),
+            (
+                r#"E1123 06:31:16 1 checker.go:98] "Cache consistency check error" err="etcd returned different""#,
+                true,
+            ),
+            (
+                r#"E1123 06:31:16 1 checker.go:98] "Cache consistency check error" err="cache is not ready" group="""#,
+                false,
             ),
             (r#"I1123 06:31:16 1 checker.go:99] "Cache consistency check passed" group="""#, false),
             ("W1123 06:31:15 1 x.go:1] retrying after a panic: of no importance", false),

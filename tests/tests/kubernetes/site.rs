@@ -20,6 +20,33 @@ pub(crate) async fn assert_no_cache_filled_again(server: &ApiServer, before: &Me
     assert!(filled.is_empty(), "{} filled caches again: {filled:?}", server.name());
 }
 
+/// What an API server says of the comparisons of its caches with etcd; labelled by their outcome.
+const CHECKS: &str = "apiserver_storage_consistency_checks_total";
+
+/// Waits until every one of `resources` was compared with etcd twice since `since`, so that one comparison at least began
+/// after it, and panics where a cache of any kind differed since `before`, or could not be compared.
+pub(crate) async fn caches_agree_with_etcd(
+    server: &ApiServer,
+    before: &Metrics,
+    since: &Metrics,
+    resources: &[&str],
+) -> BTreeMap<String, f64> {
+    let good = [("status", "success")];
+    let what = format!("comparisons of {resources:?} with etcd on {}", server.name());
+    let now = wait::until_within(Duration::from_secs(120), &what, async || {
+        let now = server.metrics().await;
+        let compared = now.growth(since, CHECKS, &good);
+        let enough = |resource: &&str| compared.get(*resource).is_some_and(|count| *count >= 2.0);
+        if resources.iter().all(enough) { Ok(now) } else { Err(compared) }
+    })
+    .await;
+    for status in ["failure", "error"] {
+        let found = now.growth(before, CHECKS, &[("status", status)]);
+        assert!(found.is_empty(), "{}: comparisons that ended in {status}: {found:?}", server.name());
+    }
+    now.growth(before, CHECKS, &good)
+}
+
 /// One informer per kind.
 pub(crate) async fn informers(api: &Api) -> Vec<Informer> {
     let mut informers = Vec::new();

@@ -34,12 +34,13 @@ struct Write {
 pub struct Told {
     writes: Vec<Write>,
     reads: Vec<RangeResponse>,
-    /// The longest time between two acknowledgements of one writer.
+    /// The longest time between two acknowledgements of one writer, but for what its own pause took too long.
     pub longest_gap: Duration,
     pub longest_request: Duration,
 }
 
 /// Writers and readers at work.
+#[derive(Default)]
 pub struct Load {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<Told>>,
@@ -48,18 +49,22 @@ pub struct Load {
 impl Load {
     /// Each client gets a writer with keys of its own, and a reader of all.
     pub fn start(clients: &[Client], pause: Duration) -> Self {
-        Self::start_at(clients, pause, 0)
+        let mut load = Self::default();
+        for (i, client) in clients.iter().enumerate() {
+            load.writer(i, client, pause);
+            load.reader(client);
+        }
+        load
     }
 
-    /// The same; `first` tells the keys of this load from those of others.
-    pub fn start_at(clients: &[Client], pause: Duration, first: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut tasks = Vec::new();
-        for (i, client) in clients.iter().enumerate() {
-            tasks.push(tokio::spawn(write(first + i, client.clone(), stop.clone(), pause)));
-            tasks.push(tokio::spawn(read(client.clone(), stop.clone())));
-        }
-        Self { stop, tasks }
+    /// One more writer, with keys of its own: `number` tells them from those of others.
+    pub fn writer(&mut self, number: usize, client: &Client, pause: Duration) {
+        self.tasks.push(tokio::spawn(write(number, client.clone(), self.stop.clone(), pause)));
+    }
+
+    /// One more reader of all keys.
+    pub fn reader(&mut self, client: &Client) {
+        self.tasks.push(tokio::spawn(read(client.clone(), self.stop.clone())));
     }
 
     pub async fn finish(self) -> Told {
