@@ -164,7 +164,8 @@ fn fences(reading: &Reading, table: &Table, id: ShardUid) -> Result<Vec<Txn>, Va
                     true => Txn::fence(route, *revision, new),
                     // Nobody knows what was to be answered as compacted, so everything is that clients can have seen.
                     false => {
-                        let begin = Begin { after: 0, floor: reading.live.revision, since: 0, earlier: Vec::new() };
+                        let begin =
+                            Begin { after: 0, floor: reading.live.revision, since: 0, earlier: Vec::new() };
                         Txn::opening(route, *revision, new, begin)
                     }
                 }

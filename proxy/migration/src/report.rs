@@ -5,6 +5,7 @@ use std::time::Duration;
 use etcd_prism_ownership::migration::Phase;
 
 use crate::plan::{Plan, Verdict};
+use crate::shipping::Verified;
 use crate::status::{History, Status};
 use crate::verbs::{Done, Reply};
 
@@ -15,20 +16,27 @@ pub fn render(reply: &Reply) -> String {
         Reply::Status(status) => render_status(status),
         Reply::History(history) => render_history(history),
         Reply::Done(done) => render_done(done),
-        Reply::Verified(found) if found.is_same() => {
-            format!("{} keys compared: no difference\n", found.compared)
-        }
-        Reply::Verified(found) => {
-            let mut out = format!("{} keys compared: {} differ\n", found.compared, found.different);
-            out.extend(found.examples.iter().map(|line| format!("  {line}\n")));
-            out
-        }
+        Reply::Verified(found) => render_verified(found),
         Reply::Aborted { text, pause_ms, .. } => match pause_ms {
             Some(ms) => format!("given up after {ms:.1} ms, everything is as before: {text}\n"),
             None => format!("not begun, everything is as before: {text}\n"),
         },
         Reply::Refused { text } => format!("{text}\n"),
     }
+}
+
+fn render_verified(found: &Verified) -> String {
+    let left = match found.different {
+        0 => "no difference".to_owned(),
+        different => format!("{different} differ"),
+    };
+    let mut out = format!("{} keys compared: {left}\n", found.compared);
+    out.extend(found.examples.iter().map(|line| format!("  {line}\n")));
+    if found.repaired > 0 {
+        out += &format!("{} had differed and were put right\n", found.repaired);
+        out.extend(found.repaired_examples.iter().map(|line| format!("  {line}\n")));
+    }
+    out
 }
 
 fn render_plan(plan: &Plan) -> String {
@@ -79,6 +87,9 @@ pub fn render_status(status: &Status) -> String {
     lines.push(("shipped", format!("{} events", counts.followed_events)));
     if counts.compared > 0 {
         lines.push(("compared", format!("{} keys", counts.compared)));
+    }
+    if counts.repaired > 0 {
+        lines.push(("repaired", format!("{} keys", counts.repaired)));
     }
     lines.extend(status.step.iter().map(|step| ("step", step.clone())));
     lines.extend(status.waiting.iter().map(|why| ("waiting", why.clone())));
@@ -161,6 +172,19 @@ mod tests {
         assert_eq!(bytes(4 << 30), "4.0 GiB");
         assert_eq!([span(59), span(192), span(3_700)], ["59s", "3m 12s", "1h 1m"]);
         assert_eq!(moment(0), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_comparison_says_what_it_put_right() {
+        let found = Verified { compared: 9, ..Verified::default() };
+        assert_eq!(render(&Reply::Verified(found.clone())), "9 keys compared: no difference\n");
+        let (examples, repaired_examples) =
+            (vec!["a is missing".to_owned()], vec!["b is missing".to_owned()]);
+        let found = Verified { different: 1, examples, repaired: 1, repaired_examples, ..found };
+        assert_eq!(
+            render(&Reply::Verified(found)),
+            "9 keys compared: 1 differ\n  a is missing\n1 had differed and were put right\n  b is missing\n"
+        );
     }
 
     #[test]

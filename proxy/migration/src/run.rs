@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lock::Lock;
 use crate::shards::Shards;
-use crate::shipping::{Route, Ships, Verified};
+use crate::shipping::{Route, Ships};
 use crate::status::{Meter, Pace};
 use crate::verbs::{MAX_PAUSE, Reply, StepTime};
 
 mod asks;
 mod care;
+mod compare;
 mod io;
 mod leases;
 mod stream;
@@ -122,9 +123,8 @@ pub(crate) struct Run {
     /// Why it does not get on.
     waiting: Option<String>,
     trouble: Option<String>,
-    verified: Option<oneshot::Receiver<Verified>>,
-    compared: u64,
     care: care::Care,
+    comparison: compare::Comparison,
     /// How often a driver was begun in the place of one that was superseded.
     anew: u8,
     /// What the whole comes to.
@@ -160,9 +160,8 @@ impl Run {
             caught: None,
             waiting: None,
             trouble: None,
-            verified: None,
-            compared: 0,
             care: care::Care::default(),
+            comparison: compare::Comparison::default(),
             anew: 0,
             end: None,
         }
@@ -222,9 +221,10 @@ impl Run {
             text,
             "migration: this proxy does not drive it any more"
         );
-        for pending in self.pending.drain(..) {
+        let waiting = self.pending.drain(..).map(|pending| pending.reply).chain(self.comparison.give_up());
+        for reply in waiting {
             // Whoever asked may have gone.
-            drop(pending.reply.send(Reply::refused(&text)));
+            drop(reply.send(Reply::refused(&text)));
         }
     }
 
@@ -334,6 +334,7 @@ impl Run {
     }
 
     fn publish(&mut self, command: &Command) {
+        self.note_comparison();
         let shipped = self.ship.as_ref().map(stream::Active::shipped);
         if let Some(shipped) = &shipped {
             self.meter.take(Instant::now(), shipped.counts.keys, shipped.counts.bytes);

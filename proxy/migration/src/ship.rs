@@ -8,6 +8,9 @@
 //! With each key goes its provenance record: the numbers that clients know of it. A standby that ruled before is not copied
 //! again; what the log changes there is first deleted where key and record do not have the same version.
 //!
+//! The standby is watched as well: keys that end there by themselves, because their lease could not be renewed, are put again
+//! as they should be.
+//!
 //! *Bound:* of the log some 12 MiB are held, of a page 16 MiB, or one revision or one key if that is larger.
 
 use std::sync::Arc;
@@ -19,11 +22,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 mod applier;
+mod begin;
 mod commit;
 mod copy;
 mod error;
 mod events;
 mod feed;
+mod fill;
+mod holes;
 mod intervals;
 mod io;
 mod leases;
@@ -33,6 +39,7 @@ mod pending;
 mod probe;
 mod progress;
 mod purge;
+mod requests;
 mod status;
 mod verify;
 
@@ -43,9 +50,11 @@ pub use probe::probe;
 pub use progress::{Chunk, Progress, Tally};
 pub use purge::{Purged, purge};
 pub use status::{Shipped, Slow};
-pub use verify::{Compared, Difference, Mismatch, verify};
+pub use verify::{Compared, Difference, Mismatch, Mismatches, verify};
 
-use applier::{Applier, Orders, Request};
+use applier::{Applier, Orders};
+use bytes::Bytes;
+use requests::Request;
 
 /// What is shipped, and where.
 #[derive(Clone)]
@@ -113,6 +122,13 @@ pub struct Aligned {
     pub standby: i64,
 }
 
+/// The standby holds what it is to hold, and nothing more is written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The raw revision of the standby that holds it. What ends there behind it ends in the next reign.
+    pub standby_revision: i64,
+}
+
 /// The running task. Ends when it is dropped, at the next opportunity.
 #[derive(Debug)]
 pub struct Shipper {
@@ -130,8 +146,12 @@ impl Shipper {
     /// Starts where the stored progress of this reign says, or anew if there is none. The standby's leases are to be kept
     /// beside it, by [`keep_standby_leases`]. Must be called within a tokio runtime.
     pub fn start(shipment: Shipment) -> Self {
-        let orders =
-            Orders { order: 0, bound: shipment.stream.bound, throttle: shipment.throttle.clone(), hold: None };
+        let orders = Orders {
+            order: 0,
+            bound: shipment.stream.bound,
+            throttle: shipment.throttle.clone(),
+            hold: None,
+        };
         let (orders, ordered) = watch::channel(orders);
         let (requests, requested) = mpsc::channel(REQUESTS);
         let (told, status) = watch::channel(Shipped::default());
@@ -146,8 +166,8 @@ impl Shipper {
     }
 
     /// How far it may go from now on. Returns when it keeps to that and none of its transactions is under way: after
-    /// [`Bound::Stop`] nothing more is applied. Wait for [`Shipped::is_at`] after [`Bound::At`]. The order stands even if
-    /// this future is dropped.
+    /// [`Bound::Stop`] nothing more is applied. [`Self::settle`] after [`Bound::At`]. The order stands even if this future is
+    /// dropped.
     ///
     /// # Errors
     /// It has ended.
@@ -161,14 +181,33 @@ impl Shipper {
         self.until(|status| status.order >= order).await.map(drop)
     }
 
-    /// Until the standby holds exactly what the owner had at this raw revision, and this is stored. Does not wait for the
-    /// copy of a route to go on: that is stopped.
+    /// Until the standby holds exactly what the owner had at this raw revision, and this is stored; under [`Bound::At`] this
+    /// revision. Does not wait for the copy of a route to go on: that is stopped.
+    ///
+    /// Nothing had ended there by itself at the revision that is given, and the shipper writes nothing of the route behind it
+    /// until it gets another bound: what ends later stays so.
     ///
     /// # Errors
     /// It has ended.
-    pub async fn reach(&self, raw: i64) -> Result<(), ShipError> {
+    pub async fn settle(&self, raw: i64) -> Result<Settled, ShipError> {
+        self.request(|answer| Request::Settle { raw, answer }).await
+    }
+
+    /// Orders [`Bound::At`], and [settles](Self::settle).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn reach(&self, raw: i64) -> Result<Settled, ShipError> {
         self.bound(Bound::At(raw)).await?;
-        self.until(|status| status.is_at(raw)).await.map(drop)
+        self.settle(raw).await
+    }
+
+    /// Writes these keys anew on the standby, as the owner has them. Waits while it is stopped.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn repair(&self, keys: Vec<Bytes>) -> Result<(), ShipError> {
+        self.request(|answer| Request::Repair { keys, answer }).await
     }
 
     /// Changes the rates of the copy.
@@ -191,7 +230,7 @@ impl Shipper {
     /// # Errors
     /// It has ended.
     pub async fn align(&self, at_least: i64) -> Result<Aligned, ShipError> {
-        self.request(Some(at_least)).await
+        self.request(|answer| Request::Store { at_least: Some(at_least), answer }).await
     }
 
     /// A test write on the standby: its progress, as it is. Gives the revision that it was applied at.
@@ -199,7 +238,8 @@ impl Shipper {
     /// # Errors
     /// It has ended, by the refusal of this very write perhaps.
     pub async fn probe(&self) -> Result<i64, ShipError> {
-        self.request(None).await.map(|aligned| aligned.standby)
+        let stored = self.request(|answer| Request::Store { at_least: None, answer }).await?;
+        Ok(stored.standby)
     }
 
     /// Waits until the status is as wanted.
@@ -229,11 +269,11 @@ impl Shipper {
         self.status.borrow().clone()
     }
 
-    async fn request(&self, at_least: Option<i64>) -> Result<Aligned, ShipError> {
+    async fn request<T>(&self, of: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ShipError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(Request { at_least, answer }).await;
+        let sent = self.requests.send(of(answer)).await;
         match (sent, answered.await) {
-            (Ok(()), Ok(aligned)) => Ok(aligned),
+            (Ok(()), Ok(answer)) => Ok(answer),
             _ => Err(self.status.borrow().ended.clone().unwrap_or(ShipError::Stopped)),
         }
     }

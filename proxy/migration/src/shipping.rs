@@ -65,6 +65,7 @@ impl From<&ship::Shipped> for Shipped {
             keys: of.tally.keys,
             bytes: of.tally.bytes,
             followed_events: of.tally.events,
+            repaired: of.tally.filled,
             expected_keys: of.expected_keys.unwrap_or(0),
             ..Counts::default()
         };
@@ -86,10 +87,16 @@ pub struct Verified {
     pub different: u64,
     /// The first of them, with what differs.
     pub examples: Vec<String>,
+    /// Keys that differed, and were put right.
+    #[serde(default)]
+    pub repaired: u64,
+    /// The first of them, with what differed.
+    #[serde(default)]
+    pub repaired_examples: Vec<String>,
 }
 
 impl Verified {
-    /// Whether both shards hold the same.
+    /// Whether both shards hold the same by now.
     pub fn is_same(&self) -> bool {
         self.different == 0
     }
@@ -98,10 +105,14 @@ impl Verified {
 impl From<Compared> for Verified {
     fn from(compared: Compared) -> Self {
         let example = |m: &ship::Mismatch| format!("{} {}", m.key.escape_ascii(), m.difference);
+        let examples = |found: &ship::Mismatches| found.named.iter().map(example).collect();
+        let (left, repaired) = (&compared.mismatches, &compared.repaired);
         Self {
             compared: compared.keys,
-            different: compared.more_mismatches + compared.mismatches.len() as u64,
-            examples: compared.mismatches.iter().map(example).collect(),
+            different: left.count(),
+            examples: examples(left),
+            repaired: repaired.count(),
+            repaired_examples: examples(repaired),
         }
     }
 }

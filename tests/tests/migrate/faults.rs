@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use etcd_prism_tests::request::{get, list};
+use etcd_prism_tests::wait;
 
 use crate::load::{Load, Watcher};
 use crate::rig::{PODS, Rig};
@@ -31,6 +32,34 @@ async fn the_driver_dies_while_it_copies() {
     Watcher::open(&client, 1).await.check(&oracle).await;
     let found = client.kv().range(list(PODS)).await.expect("a list").into_inner();
     assert_eq!(found.kvs, oracle.now().values().cloned().collect::<Vec<_>>());
+}
+
+/// The proxy that compares is killed: the other one goes on with it, and nobody has to ask again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_driver_dies_while_it_compares() {
+    let mut rig = Rig::start().await;
+    rig.fill(150).await;
+    rig.migrate(0, "create", &["--to", "b"]).await;
+    rig.copied(0).await;
+    rig.migrate(0, "throttle", &["--keys-per-second", "10"]).await;
+    let status = async |proxy| rig.migrate(proxy, "status", &[]).await;
+    let begun = wait::until("a part to be compared", async || match status(0).await {
+        status if status["counts"]["compared"].as_u64() > Some(0) => Ok(status),
+        status => Err(status),
+    });
+    let begun = tokio::select! {
+        begun = begun => begun,
+        found = rig.migrate(0, "verify", &[]) => panic!("compared already: {found}"),
+    };
+    assert_eq!(begun["timings"]["verified"], serde_json::Value::Null, "{begun}");
+    rig.proxies[0].kill();
+    rig.migrate(1, "throttle", &["--keys-per-second", "0"]).await;
+    let status = wait::until("the comparison to end", async || {
+        let status = rig.migrate(1, "status", &[]).await;
+        if status["timings"]["verified"].is_number() { Ok(status) } else { Err(status) }
+    })
+    .await;
+    assert_eq!(status["counts"]["compared"], 150, "{status}");
 }
 
 /// A proxy sleeps through its session and the switch. What it shows when it wakes is of the new owner.

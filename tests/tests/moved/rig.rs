@@ -123,7 +123,8 @@ impl Rig {
         let reign = owner.line.last().expect("a line");
         let g = find(&from).await.revision + reign.offset();
         assert!(g >= self.oracle.revision() && copied == self.oracle.now().len());
-        let flipping = at(known + 1, State::Flipping { target: target.id, target_epoch: epoch, g, floor: 0, since: 0 });
+        let flipping =
+            at(known + 1, State::Flipping { target: target.id, target_epoch: epoch, g, floor: 0, since: 0 });
         let seal = write(&from, seal, &flipping).await;
         flip(&to, epoch, target.id, &flipping, &owner, g).await;
         write(&from, seal, &at(known + 1, State::Standby { peer: target.id })).await;
@@ -200,7 +201,8 @@ async fn conditional(shard: &Client, compares: &[(Vec<u8>, i64)], puts: Vec<PutR
 async fn flip(shard: &Client, epoch: i64, id: ShardUid, flipping: &Fence, owner: &Found, g: i64) {
     let state = State::Open { peer: Some(owner.id) };
     let fence = Fence { n: flipping.n, definition: flipping.definition, shard: id, state };
-    let record = ReignRecord { n: flipping.n, shard: id, after: g, floor: 0, since: 0, earlier: owner.line.clone() };
+    let record =
+        ReignRecord { n: flipping.n, shard: id, after: g, floor: 0, since: 0, earlier: owner.line.clone() };
     let (fence_key, record_key) = (keys::fence(ROUTE), keys::reign(ROUTE, flipping.n));
     let puts = vec![
         put(&fence_key, &fence.encode().expect("a fence")),

@@ -2,15 +2,10 @@
 
 use etcd_prism_migration::ship::Shipper;
 use etcd_prism_ownership::migration::Bound;
-use etcd_prism_proto::etcdserverpb::LeaseRevokeRequest;
 use etcd_prism_tests::request::get;
 use etcd_prism_tests::wait;
 
 use crate::rig::{Rig, delete_op, grant, leased_op, put_op, write};
-
-async fn revoke(client: &etcd_prism_tests::client::Client, id: i64) {
-    client.lease().lease_revoke(LeaseRevokeRequest { id }).await.expect("a revoke");
-}
 
 #[tokio::test]
 async fn a_lease_that_ended_before_its_key_was_shipped() {
@@ -21,7 +16,7 @@ async fn a_lease_that_ended_before_its_key_was_shipped() {
     let lease = grant(rig.owner(), 60).await;
     let g = write(rig.owner(), [leased_op("/pods/leased", "x", lease), put_op("/pods/plain", "x")]).await;
     // The delete lies above G: it is never shipped.
-    revoke(rig.owner(), lease).await;
+    rig.end(0, lease).await;
     shipper.reach(g).await.expect("a shipper");
     let held = rig.keys(rig.standby(), 0).await;
     let leased = held.iter().find(|kv| kv.key == "/pods/leased").expect("the key");
@@ -44,10 +39,10 @@ async fn a_key_that_ended_on_the_standby_and_is_written_again() {
     let shipper = Shipper::start(rig.shipment().await);
     rig.check(&shipper).await;
     // As if nobody had renewed it: the keys end, their records stay.
-    revoke(rig.standby(), lease).await;
+    rig.end(1, lease).await;
     assert!(rig.keys(rig.standby(), 0).await.is_empty());
-    shipper.bound(Bound::None).await.expect("a shipper");
     write(rig.owner(), [put_op("/pods/1", "y"), delete_op("/pods/2")]).await;
+    shipper.bound(Bound::None).await.expect("a shipper");
     write(rig.owner(), [put_op("/pods/2", "y")]).await;
     rig.check(&shipper).await;
 }

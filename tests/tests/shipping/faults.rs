@@ -8,10 +8,9 @@ use etcd_prism_ownership::keys;
 use etcd_prism_ownership::migration::{Bound, Throttle};
 use etcd_prism_ownership::value::ProvenanceRecord;
 use etcd_prism_proto::etcdserverpb::CompactionRequest;
-use etcd_prism_tests::wait;
 use rand::Rng;
 
-use crate::rig::{ROUTE, Rig, fill, put_op, random_write, revision, write};
+use crate::rig::{ROUTE, Rig, alone, fill, put_op, random_write, revision, write};
 
 #[tokio::test]
 async fn a_shipper_that_is_dropped_anywhere() {
@@ -44,11 +43,7 @@ async fn a_shipper_that_is_dropped_anywhere() {
     assert!(refused < 20, "{refused}");
     load.abort();
     load.await.expect_err("it writes for ever");
-    let shipper = wait::until("a shipper that is alone", async || {
-        let shipper = Shipper::start(job.clone());
-        shipper.until(|status| status.whole).await.map(|_| shipper)
-    })
-    .await;
+    let shipper = alone(&job).await;
     rig.check(&shipper).await;
     nothing_was_repeated(&rig).await;
 }

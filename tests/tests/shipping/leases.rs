@@ -16,7 +16,7 @@ async fn granted(client: &Client, id: i64) -> Option<i64> {
     (found.ttl >= 0).then_some(found.granted_ttl)
 }
 
-async fn renew(client: &Client, id: i64) {
+pub async fn renew(client: &Client, id: i64) {
     let request = tokio_stream::once(LeaseKeepAliveRequest { id });
     let mut reply = client.lease().lease_keep_alive(request).await.expect("a stream").into_inner();
     let reply = reply.message().await.expect("a reply").expect("a reply");

@@ -4,6 +4,7 @@
 mod copy;
 mod ended;
 mod faults;
+mod holes;
 mod leases;
 mod log;
 mod purge;

@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use etcd_prism_config::Config;
 use etcd_prism_control::RouteLine;
-use etcd_prism_migration::ship::{Intervals, Leases, Limits, Shipment, Shipper};
+use etcd_prism_migration::ship::{Intervals, Leases, Limits, Progress, Shipment, Shipper};
 use etcd_prism_ownership::migration::{Bound, CopyPoint, Stream, Throttle};
 use etcd_prism_ownership::value::ProvenanceRecord;
-use etcd_prism_ownership::{Reign, ShardUid, keys};
+use etcd_prism_ownership::{Reign, ShardUid, Stored, keys};
 use etcd_prism_proto::etcdserverpb::request_op::Request;
-use etcd_prism_proto::etcdserverpb::{LeaseGrantRequest, LeaseTimeToLiveRequest, RangeRequest};
+use etcd_prism_proto::etcdserverpb::{
+    CompactionRequest, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, RangeRequest,
+};
 use etcd_prism_proto::mvccpb::KeyValue;
 use etcd_prism_routing::ShardId;
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::etcd::{EtcdBuilder, EtcdCluster};
 use etcd_prism_tests::request::{get, list, put, txn};
 use etcd_prism_tests::scratch::Scratch;
+use etcd_prism_tests::wait;
 use etcd_prism_upstream::configure::{configure, shard_state};
 use etcd_prism_upstream::{ShardPool, UpstreamError};
 use futures_util::future::BoxFuture;
@@ -166,6 +169,35 @@ impl Rig {
         shipper.reach(g).await.expect("a shipper");
         g
     }
+
+    /// How far the standby is, as it is stored.
+    pub async fn progress(&self) -> Progress {
+        let request = get(&keys::progress(ROUTE));
+        let found = self.standby().kv().range(request).await.expect("a progress").into_inner();
+        Progress::decode(&found.kvs.first().expect("a progress").value).expect("a progress")
+    }
+
+    /// Ends a lease on one shard, as if nobody had renewed it there.
+    pub async fn end(&self, side: usize, lease: i64) {
+        let request = LeaseRevokeRequest { id: lease };
+        self.sides[side].client.lease().lease_revoke(request).await.expect("a revoke");
+    }
+
+    pub async fn compact(&self, side: usize) {
+        let client = &self.sides[side].client;
+        let request = CompactionRequest { revision: revision(client).await, physical: false };
+        client.kv().compact(request).await.expect("compaction");
+    }
+}
+
+/// A shipper, once nothing of the one before it is under way.
+pub async fn alone(job: &Shipment) -> Shipper {
+    wait::until("a shipper that is alone", async || {
+        let shipper = Shipper::start(job.clone());
+        // A write of its own.
+        shipper.align(0).await.map(|_| shipper)
+    })
+    .await
 }
 
 pub fn assert_same(owned: &State, held: &State) {

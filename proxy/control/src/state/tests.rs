@@ -329,9 +329,8 @@ fn a_moved_route_has_a_line_and_a_route_that_was_changed_has_none() {
 fn a_proxy_that_starts_does_not_take_a_shard_that_it_has_not_asked_yet_for_gone() {
     let mut rig = rig();
     let first = Reign { n: 1, shard: uid(A), after: 0, raw_start: 1 };
-    let record = |floor| {
-        Ok(ReignRecord { n: 2, shard: uid(B), after: 100, floor, since: 39, earlier: vec![first] })
-    };
+    let record =
+        |floor| Ok(ReignRecord { n: 2, shard: uid(B), after: 100, floor, since: 39, earlier: vec![first] });
     rig.state.shard_mut(B).reigns.event("pods", 2, 40, Some(&record(0)));
     rig.state.observe(0, A, at(120, standby(A, B, 2)));
     let view = rig.see(B, at(40, open(B, 2)));

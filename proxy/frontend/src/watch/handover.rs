@@ -82,7 +82,8 @@ impl Driver {
         let span = start.at.span;
         leg.shard = start.shard;
         // The flip wrote no client's key: without its revision the watch of a quiet shard is in sync at once.
-        let is_flip = !span.is_ended() && leg.grant.shard == start.shard && leg.grant.wrote_fence_at(start.raw);
+        let is_flip =
+            !span.is_ended() && leg.grant.shard == start.shard && leg.grant.wrote_fence_at(start.raw);
         leg.next = if is_flip { start.raw + 1 } else { start.raw };
         leg.progress_from = span.down(progress_from);
         leg.from_now = !span.is_ended();

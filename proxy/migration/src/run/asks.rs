@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_prism_ownership::migration::{Abort, Command, Goal, Outcome, VerifyPoint, Waiting};
-use tokio::sync::oneshot;
+use etcd_prism_ownership::migration::{Abort, Command, Goal, Outcome, Waiting};
 use tokio::time::Instant;
 
 use super::{Ask, Pending, Run, Until};
@@ -17,16 +16,7 @@ impl Run {
         while let Ok(ask) = self.asks.try_recv() {
             self.take(ask);
         }
-        if let Some(mut verified) = self.verified.take() {
-            match verified.try_recv() {
-                Ok(found) => {
-                    self.compared = found.compared;
-                    self.note_verified(found.is_same());
-                }
-                Err(oneshot::error::TryRecvError::Empty) => self.verified = Some(verified),
-                Err(oneshot::error::TryRecvError::Closed) => {}
-            }
-        }
+        self.take_comparison();
     }
 
     /// Waits, at most so long: an ask, the end of the lock or of the proxy ends it.
@@ -75,35 +65,6 @@ impl Run {
                 self.pending.push(Pending { until, deadline, reply });
             }
             Ask::Verify { reply } => self.verify(reply),
-        }
-    }
-
-    fn verify(&mut self, reply: oneshot::Sender<Reply>) {
-        let Some(active) = &mut self.ship else {
-            drop(reply.send(Reply::refused(
-                "nothing is shipped now, so there is nothing to compare: see the status",
-            )));
-            return;
-        };
-        let (tell, verified) = oneshot::channel();
-        // Whoever asked may have gone; the record is told all the same.
-        let begun = active.verify(move |found| match found {
-            Ok(found) => {
-                drop(tell.send(found.clone()));
-                drop(reply.send(Reply::Verified(found)));
-            }
-            Err(error) => drop(reply.send(Reply::refused(error))),
-        });
-        if begun {
-            self.verified = Some(verified);
-        }
-    }
-
-    fn note_verified(&mut self, same: bool) {
-        if let Some((mut checkpoint, mut counts)) = self.progress() {
-            counts.compared = self.compared;
-            checkpoint.verify = VerifyPoint { revision: checkpoint.followed, after: None, done: same };
-            self.driver.progress(checkpoint, counts);
         }
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use etcd_prism_ownership::ShardUid;
 use etcd_prism_ownership::migration::{Abort, Bound, Checkpoint, CopyPoint, Counts, Stream, Throttle};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Run;
-use crate::ship::{self, ShipError, Shipment, Shipper};
+use crate::ship::{self, Compared, ShipError, Shipment, Shipper};
 use crate::shipping::{Shipped, Verified};
 
 /// Between two times that progress is stored in the record.
@@ -37,8 +38,31 @@ pub(super) struct Active {
     throttle: Throttle,
     job: Shipment,
     shipper: Arc<Shipper>,
-    /// A comparison that is under way.
-    comparing: Option<JoinHandle<()>>,
+    /// The comparison that was begun last.
+    comparing: Option<Comparing>,
+}
+
+/// A comparison that runs.
+struct Comparing {
+    task: JoinHandle<()>,
+    at: watch::Receiver<ComparedTo>,
+}
+
+/// How far a comparison is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ComparedTo {
+    /// The first key to go on with: before it nothing differs.
+    pub(super) next: Vec<u8>,
+    pub(super) keys: u64,
+}
+
+impl ComparedTo {
+    fn take(&mut self, compared: &Compared) {
+        // What could not be put right is to be found again.
+        if let Some(next) = compared.next.as_ref().filter(|_| compared.mismatches.count() == 0) {
+            (self.next, self.keys) = (next.clone(), compared.keys);
+        }
+    }
 }
 
 impl Active {
@@ -50,22 +74,35 @@ impl Active {
         Shipped::from(&*self.shipper.status().borrow())
     }
 
-    /// Compares both shards in the background. One at a time: `false` if there is one.
-    pub(super) fn verify(&mut self, told: impl FnOnce(Result<Verified, ShipError>) + Send + 'static) -> bool {
-        if self.comparing.as_ref().is_some_and(|task| !task.is_finished()) {
-            return false;
-        }
+    pub(super) fn reign(&self) -> u64 {
+        self.key.reign
+    }
+
+    /// Compares both shards in the background, from a key on. One at a time.
+    pub(super) fn verify(&mut self, from: Vec<u8>) -> oneshot::Receiver<Result<Verified, ShipError>> {
         let (job, shipper) = (self.job.clone(), self.shipper.clone());
-        self.comparing = Some(tokio::spawn(async move {
-            let found = ship::verify(&job, &shipper, &[], |_| {}).await;
+        let (tell, end) = oneshot::channel();
+        let (told, at) = watch::channel(ComparedTo { next: from.clone(), keys: 0 });
+        let task = tokio::spawn(async move {
+            let found = ship::verify(&job, &shipper, &from, |compared| {
+                told.send_modify(|at| at.take(compared));
+            })
+            .await;
             drop(shipper);
-            told(found.map(Verified::from));
-        }));
-        true
+            // Nobody listens where the driver has ended meanwhile.
+            drop(tell.send(found.map(Verified::from)));
+        });
+        self.comparing = Some(Comparing { task, at });
+        end
+    }
+
+    /// How far the last comparison is.
+    pub(super) fn compared(&self) -> Option<ComparedTo> {
+        self.comparing.as_ref().map(|comparing| comparing.at.borrow().clone())
     }
 
     pub(super) async fn stop(self) {
-        if let Some(task) = self.comparing {
+        if let Some(Comparing { task, .. }) = self.comparing {
             task.abort();
             // What it had begun to say is lost with it.
             drop(task.await);
@@ -124,6 +161,7 @@ impl Run {
                 let shipper = Arc::new(Shipper::start(job.clone()));
                 self.fed = None;
                 self.ship = Some(Active { key, bound, throttle, job, shipper, comparing: None });
+                self.compare_on();
             }
             Err(reason) => self.trouble = Some(reason),
         }
@@ -157,18 +195,29 @@ impl Run {
     pub(super) fn progress(&self) -> Option<(Checkpoint, Counts)> {
         let active = self.ship.as_ref()?;
         let shipped = active.shipped();
-        let copy = CopyPoint { done: shipped.copied, ..CopyPoint::default() };
         let stored = self.driver.stored()?;
-        let verify = stored.checkpoint.verify.clone();
-        let checkpoint = Checkpoint { reign: active.key.reign, copy, followed: shipped.watermark?, verify };
-        let compared = stored.counts.compared.max(self.compared);
+        let reign = active.key.reign;
+        // What is missing for a moment was copied all the same.
+        let done = shipped.copied || stored.checkpoint.reign == reign && stored.checkpoint.copy.done;
+        let copy = CopyPoint { done, ..CopyPoint::default() };
+        let (verify, compared) = self.compared(reign);
+        let checkpoint = Checkpoint { reign, copy, followed: shipped.watermark?, verify };
         let counts = if active.key.to == self.setup.target {
             Counts { compared, ..shipped.counts }
         } else {
             // What was copied stays what it was; this is the way back.
-            Counts { compared, mirrored: shipped.counts.followed_events, ..stored.counts.clone() }
+            let repaired = stored.counts.repaired.max(shipped.counts.repaired);
+            let mirrored = shipped.counts.followed_events;
+            Counts { compared, mirrored, repaired, ..stored.counts.clone() }
         };
         Some((checkpoint, counts))
+    }
+
+    /// Has progress stored at the next occasion.
+    pub(super) fn store_progress(&mut self) {
+        if let Some((checkpoint, counts)) = self.progress() {
+            self.driver.progress(checkpoint, counts);
+        }
     }
 
     /// Has progress stored: when the copy is done, and from time to time.

@@ -8,7 +8,7 @@ use etcd_prism_upstream::UpstreamError;
 use tokio::time::Instant;
 
 use super::{RETRY, Run, TICK};
-use crate::ship::{ShipError, Shipped};
+use crate::ship::{Settled, ShipError, Shipped};
 use crate::verbs::StepTime;
 use crate::view;
 
@@ -81,7 +81,7 @@ impl Run {
             Err(error) => Err(error),
         };
         match read {
-            Ok(revision) if self.reach(CLOSE, |s| s.begun && s.watermark >= revision).await => {
+            Ok(revision) if self.reach(CLOSE, |s| s.begun && s.whole && s.watermark >= revision).await => {
                 self.waiting = None;
                 self.driver.proved(epoch);
             }
@@ -95,7 +95,7 @@ impl Run {
         }
     }
 
-    fn watermark(&self) -> Option<i64> {
+    pub(super) fn watermark(&self) -> Option<i64> {
         self.ship.as_ref().and_then(|active| active.shipped().watermark)
     }
 
@@ -103,6 +103,13 @@ impl Run {
     async fn reach(&self, patience: Duration, wanted: impl Fn(&Shipped) -> bool) -> bool {
         let Some(active) = &self.ship else { return false };
         matches!(tokio::time::timeout(patience, active.shipper().until(wanted)).await, Ok(Ok(_)))
+    }
+
+    /// Waits until the standby holds what the owner had at this revision and nothing more is written there; `None`: it is not
+    /// so far yet, or shipping has ended.
+    async fn settle(&self, raw: i64) -> Option<Settled> {
+        let active = self.ship.as_ref()?;
+        tokio::time::timeout(self.patience(), active.shipper().settle(raw)).await.ok()?.ok()
     }
 
     /// Where something is shipped, its own order has to be kept to.
@@ -156,9 +163,9 @@ impl Run {
     }
 
     pub(super) async fn catch_up(&mut self, seal: i64, raw: i64) {
-        if self.reach(self.patience(), |shipped| shipped.is_at(raw)).await {
+        if let Some(settled) = self.settle(raw).await {
             self.caught = Some(seal);
-            self.driver.caught_up(seal, raw, 0);
+            self.driver.caught_up(seal, raw, settled.standby_revision);
             self.mark("standby caught up");
             return;
         }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_prism_ownership::Stored;
-use etcd_prism_ownership::keys;
 use etcd_prism_ownership::migration::{Bound, Throttle};
 use etcd_prism_upstream::UpstreamError;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,18 +13,21 @@ use tokio_util::task::AbortOnDropHandle;
 use super::commit::{Committed, Writes};
 use super::copy::PageSize;
 use super::feed::{Feed, News};
-use super::intervals::range;
-use super::io::{Shard, get, mod_revision};
+use super::holes::Holes;
+use super::io::Shard;
 use super::leases::Bringer;
 use super::numbers::Numbers;
 use super::pace::Pace;
 use super::pending::Pending;
 use super::progress::Progress;
+use super::requests::Request;
 use super::status::{Shipped, Slow};
-use super::{Aligned, Limits, Refused, ShipError, Shipment};
+use super::{Limits, Refused, ShipError, Shipment};
 
 /// An idle route's watermark is stored this often.
 const STORE: Duration = Duration::from_secs(3);
+/// And how far it was looked at the standby, long before that is compacted. Each time is a write there.
+const LOOKED: Duration = Duration::from_secs(60);
 /// Changes that wait, in bytes; the watch is not read beyond it. With what is in the channel this is the memory of the log.
 const PENDING: usize = 4 << 20;
 /// Messages of the watch, each of about the owner's `--max-request-bytes`.
@@ -47,18 +48,11 @@ pub(crate) struct Orders {
     pub(crate) hold: Option<Slow>,
 }
 
-/// Somebody wants the progress to be stored: as soon as it is whole at this revision, or now.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) at_least: Option<i64>,
-    pub(crate) answer: oneshot::Sender<Aligned>,
-}
-
 pub(crate) struct Applier {
     pub(super) job: Shipment,
     orders: watch::Receiver<Orders>,
-    requests: mpsc::Receiver<Request>,
-    waiting: Vec<Request>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) waiting: Vec<Request>,
     pub(super) status: watch::Sender<Shipped>,
     pub(super) cancel: CancellationToken,
     /// What this shipper's transactions are known by.
@@ -69,8 +63,14 @@ pub(crate) struct Applier {
     /// The mod revision of the stored progress; 0: there is none.
     pub(super) stored: i64,
     pub(super) stored_watermark: i64,
+    pub(super) stored_looked: i64,
     stored_at: Instant,
+    /// The bound that it was stored under.
+    pub(super) stored_under: Bound,
     pub(super) bound: Bound,
+    /// Nothing of the route is written under this bound any more: what the standby had at this revision of its own is what
+    /// it is to have.
+    pub(super) settled: Option<i64>,
     pub(super) limits: Limits,
     pub(super) bringer: Bringer,
     pub(super) pace: Pace,
@@ -79,6 +79,13 @@ pub(crate) struct Applier {
     news: mpsc::Receiver<News>,
     out: mpsc::Sender<News>,
     hurry: Arc<Notify>,
+    pub(super) holes: Holes,
+    /// `None`: the standby has compacted what it was to tell next.
+    pub(super) standby_feed: Option<AbortOnDropHandle<()>>,
+    standby_news: mpsc::Receiver<News>,
+    pub(super) standby_out: mpsc::Sender<News>,
+    pub(super) standby_hurry: Arc<Notify>,
+    pub(super) standby_trouble: Option<UpstreamError>,
     /// Nothing is read from the shards before then, after an error.
     pause: Option<Instant>,
     backoff: Duration,
@@ -97,14 +104,18 @@ impl Applier {
         cancel: CancellationToken,
     ) -> Self {
         let (out, news) = mpsc::channel(NEWS);
+        let (standby_out, standby_news) = mpsc::channel(NEWS);
         Self {
             writer: rand::random(),
             batches: 0,
             progress: Progress::default(),
             stored: 0,
             stored_watermark: 0,
+            stored_looked: 0,
             stored_at: Instant::now(),
+            stored_under: Bound::None,
             bound: job.stream.bound,
+            settled: None,
             limits: job.limits,
             bringer: Bringer::new(job.leases.clone(), &job.route),
             pace: Pace::new(job.throttle.clone()),
@@ -113,6 +124,12 @@ impl Applier {
             news,
             out,
             hurry: Arc::new(Notify::new()),
+            holes: Holes::default(),
+            standby_feed: None,
+            standby_news,
+            standby_out,
+            standby_hurry: Arc::new(Notify::new()),
+            standby_trouble: None,
             pause: None,
             backoff: MIN_BACKOFF,
             copied: 0,
@@ -146,8 +163,9 @@ impl Applier {
         let watermark = self.progress.watermark;
         self.pending = Pending::new(watermark);
         let feed = Feed {
-            owner: self.job.from.clone(),
+            shard: self.job.from.clone(),
             intervals: self.job.intervals.clone(),
+            only_deletes: false,
             out: self.out.clone(),
             hurry: self.hurry.clone(),
         };
@@ -162,8 +180,7 @@ impl Applier {
             let mut busy = false;
             if self.pause.is_none_or(|until| until <= Instant::now()) {
                 self.pause = None;
-                let done = async { Ok::<_, ShipError>(self.apply().await? | self.copy().await?) };
-                match done.await {
+                match self.work().await {
                     Ok(done) => {
                         busy = done;
                         self.backoff = MIN_BACKOFF;
@@ -180,63 +197,20 @@ impl Applier {
         }
     }
 
-    /// Reads how far the standby is; begins anew if what is stored is of an older reign.
-    async fn begin(&mut self) -> Result<(), ShipError> {
-        let keys = [keys::fence(&self.job.route), keys::progress(&self.job.route)];
-        let (_, found) = Shard(&self.job.to).read(keys.map(|key| get(key.into())).into()).await?;
-        let (fence, stored) = (mod_revision(found.first()), found.get(1).and_then(|range| range.kvs.first()));
-        self.stored = stored.map_or(0, |kv| kv.mod_revision);
-        let progress = stored.map(|kv| Progress::decode(&kv.value)).transpose()?;
-        let reign = self.job.stream.reign.n;
-        let newer = progress.as_ref().is_some_and(|progress| progress.reign > reign);
-        if fence != self.job.stream.epoch || newer {
-            return Err(self.refused(fence, self.stored).into());
-        }
-        let (owner, _) =
-            Shard(&self.job.from).read(vec![get(keys::progress(&self.job.route).into())]).await?;
-        match progress {
-            Some(progress) if progress.reign == reign => {
-                self.stored_watermark = progress.watermark;
-                self.progress = progress;
-            }
-            _ => {
-                let copies = self.job.stream.copy.is_some();
-                let first = self.job.intervals.hull().0.to_vec();
-                let watermark = if copies { owner } else { self.job.stream.after };
-                let after = Progress::begin(reign, watermark, copies.then_some(&first), self.writer);
-                let Committed::At(_) = self.commit(&Writes::default(), after).await? else {
-                    return Err(Shard(&self.job.to).bad("it does not take a progress").into());
-                };
-            }
-        }
-        let left = match &self.progress.cursor {
-            Some(cursor) => Some(self.count(&cursor.0).await?),
-            None => None,
-        };
-        let expected_keys = Some(self.progress.tally.keys + left.unwrap_or(0));
-        self.status.send_modify(|status| {
-            status.begun = true;
-            status.owner = status.owner.max(owner);
-            status.expected_keys = expected_keys;
-        });
-        Ok(())
-    }
-
-    /// Keys of the owner from this one on.
-    async fn count(&self, from: &[u8]) -> Result<u64, ShipError> {
-        let mut keys = 0;
-        for (start, end) in self.job.intervals.rests(from) {
-            let mut request = range(start, end);
-            request.count_only = true;
-            let (_, reply) = Shard(&self.job.from).page(&request, 1 << 20).await?;
-            keys += reply.count.max(0).unsigned_abs();
-        }
-        Ok(keys)
+    /// A bit of everything. Whether there was something to do.
+    async fn work(&mut self) -> Result<bool, ShipError> {
+        self.watch_again().await?;
+        let shipped = self.apply().await?;
+        let looked = self.fill().await? | self.sweep().await?;
+        Ok(shipped | looked | self.copy().await?)
     }
 
     /// The orders, from here on: nothing is under way.
     fn obey(&mut self) {
         let orders = self.orders.borrow_and_update().clone();
+        if orders.bound != self.bound {
+            self.settled = None;
+        }
         self.bound = orders.bound;
         self.pace.change(orders.throttle);
         self.pace.hold(orders.hold);
@@ -258,12 +232,17 @@ impl Applier {
         {
             self.hear(news)?;
         }
+        while !self.holes.is_full()
+            && let Ok(news) = self.standby_news.try_recv()
+        {
+            self.hear_standby(news);
+        }
         Ok(())
     }
 
     fn hear(&mut self, news: News) -> Result<(), ShipError> {
         match news {
-            News::Log { changes, complete, owner } => {
+            News::Log { changes, complete, present: owner } => {
                 self.pending.push(changes, complete);
                 self.feed_trouble = None;
                 self.status.send_if_modified(|status| {
@@ -299,16 +278,23 @@ impl Applier {
 
     /// Stores the watermark: from time to time, and where it has to be exact.
     async fn store(&mut self) -> Result<(), ShipError> {
+        if self.settled.is_some() {
+            return Ok(());
+        }
         let behind = self.progress.watermark > self.stored_watermark;
         let exact = self.bound == Bound::At(self.progress.watermark);
-        if behind && (exact || self.stored_at.elapsed() >= STORE) {
+        let (looked, since) = (self.holes.looked(), self.stored_at.elapsed());
+        let unknown = self.stored_looked == 0 && looked > 0;
+        // Behind what was stored there is something of others.
+        let unseen = looked > self.stored && since >= LOOKED;
+        if behind && exact || (behind || unknown) && since >= STORE || unseen {
             self.store_now().await?;
         }
         Ok(())
     }
 
     /// Gives the revision that it was stored at.
-    async fn store_now(&mut self) -> Result<i64, ShipError> {
+    pub(super) async fn store_now(&mut self) -> Result<i64, ShipError> {
         match self.commit(&Writes::default(), self.progress.clone()).await? {
             Committed::At(revision) => Ok(revision),
             Committed::Moved | Committed::Unfit(_) => {
@@ -317,34 +303,14 @@ impl Applier {
         }
     }
 
-    pub(super) fn has_stored(&mut self) {
-        self.stored_at = Instant::now();
-    }
-
-    /// Answers those whose state is reached.
-    async fn answer(&mut self) -> Result<(), ShipError> {
-        while let Ok(request) = self.requests.try_recv() {
-            self.waiting.push(request);
-        }
-        let (whole, owner) = (self.progress.is_whole(), self.progress.watermark);
-        let is_ready = |request: &Request| request.at_least.is_none_or(|at| whole && owner >= at);
-        if !self.waiting.iter().any(is_ready) {
-            return Ok(());
-        }
-        // Changes of a revision that is not complete may have been applied already.
-        if self.waiting.iter().any(|r| r.at_least.is_some()) && self.is_within_revision() {
-            return Ok(());
-        }
-        let standby = self.store_now().await?;
-        for request in self.waiting.extract_if(.., |request| is_ready(request)) {
-            // Whoever asked may have gone.
-            request.answer.send(Aligned { owner, standby }).ok();
-        }
-        Ok(())
+    /// The progress was written at this revision.
+    pub(super) fn has_stored(&mut self, revision: i64) {
+        (self.stored, self.stored_at, self.stored_under) = (revision, Instant::now(), self.bound);
+        (self.stored_watermark, self.stored_looked) = (self.progress.watermark, self.progress.looked);
     }
 
     fn publish(&self) {
-        let progress = &self.progress;
+        let (progress, whole) = (&self.progress, self.is_whole());
         let copying = progress.cursor.is_some();
         let seconds = self.begun_at.elapsed().as_secs_f64();
         let slow = match self.bound {
@@ -357,7 +323,8 @@ impl Applier {
             if !status.begun {
                 return;
             }
-            status.whole = progress.is_whole();
+            status.whole = whole;
+            status.holes = self.holes.len();
             status.copied = !copying;
             status.watermark = progress.watermark;
             status.owner = status.owner.max(progress.watermark);
@@ -367,7 +334,8 @@ impl Applier {
             }
             status.slow = slow;
             if self.pause.is_none() {
-                status.trouble = self.feed_trouble.as_ref().map(ToString::to_string);
+                let trouble = self.feed_trouble.as_ref().or(self.standby_trouble.as_ref());
+                status.trouble = trouble.map(ToString::to_string);
             }
         });
     }
@@ -384,20 +352,31 @@ impl Applier {
             self.hurry.notify_one();
             wake = now + HURRY;
         }
+        if self.is_settling() {
+            self.standby_hurry.notify_one();
+        }
         if let Some(pause) = self.pause {
             wake = wake.min(pause);
         } else if self.progress.cursor.is_some() && self.bound == Bound::None && self.pace.next() > now {
             wake = wake.min(self.pace.next());
         }
-        let listens = self.pending.bytes() < PENDING;
+        let (listens, looks) = (self.pending.bytes() < PENDING, !self.holes.is_full());
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(ShipError::Stopped),
             changed = self.orders.changed() => changed.map_err(|_| ShipError::Stopped)?,
-            request = self.requests.recv() => self.waiting.push(request.ok_or(ShipError::Stopped)?),
+            request = self.requests.recv() => {
+                let request = request.ok_or(ShipError::Stopped)?;
+                self.accept(request);
+            }
             news = self.news.recv(), if listens => {
                 if let Some(news) = news {
                     self.hear(news)?;
+                }
+            }
+            news = self.standby_news.recv(), if looks => {
+                if let Some(news) = news {
+                    self.hear_standby(news);
                 }
             }
             () = tokio::time::sleep_until(wake) => {}

@@ -48,6 +48,10 @@ pub(super) enum Committed {
 }
 
 impl Writes {
+    fn has_deletes(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::Delete(_)))
+    }
+
     fn leases(&self) -> HashSet<i64> {
         let lease = |write: &Write| match write {
             Write::Put { kv, .. } => Some(kv.lease).filter(|lease| *lease != 0),
@@ -66,7 +70,7 @@ impl Applier {
         mut after: Progress,
     ) -> Result<Committed, ShipError> {
         self.batches += 1;
-        (after.writer, after.batch) = (self.writer, self.batches);
+        (after.writer, after.batch, after.looked) = (self.writer, self.batches, self.holes.looked());
         let value = Bytes::from(after.encode()?);
         let mut backoff = MIN_BACKOFF;
         let leases = writes.leases();
@@ -84,9 +88,11 @@ impl Applier {
                     let Some(revision) = self.verdict(reply, &after)? else { return Ok(Committed::Moved) };
                     self.trouble(None);
                     self.bringer.written();
-                    (self.stored, self.stored_watermark) = (revision, after.watermark);
+                    if writes.has_deletes() {
+                        self.holes.deleted(revision);
+                    }
                     self.progress = after;
-                    self.has_stored();
+                    self.has_stored(revision);
                     return Ok(Committed::At(revision));
                 }
                 Err(error) if lacks_lease(&error) => {

@@ -28,7 +28,8 @@ impl Applier {
     /// Copies one page, if it is time for one. Whether there was something to do.
     pub(super) async fn copy(&mut self) -> Result<bool, ShipError> {
         let Some(cursor) = self.progress.cursor.clone() else { return Ok(false) };
-        if self.bound != Bound::None || self.must_wait_for_log() || self.pace.next() > Instant::now() {
+        let waits = self.must_wait_for_log() || self.holes.sweep().is_some();
+        if self.bound != Bound::None || waits || self.pace.next() > Instant::now() {
             return Ok(false);
         }
         let intervals = self.job.intervals.clone();

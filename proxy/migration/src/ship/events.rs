@@ -12,9 +12,13 @@ use super::io::{Shard, get};
 use super::pending::{Batch, Change};
 use super::progress::Progress;
 
+/// How often key and record are deleted in order to be in step. Whoever writes one of them each time does what must not be
+/// done; a comparison finds it.
+const TRIES: u32 = 10;
+
 /// A key and its record as the standby has them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Standing {
+pub(super) struct Standing {
     /// Mod revision and version; 0: not there.
     key: (i64, i64),
     record: (i64, i64),
@@ -27,6 +31,14 @@ impl Standing {
             |range: &RangeResponse| range.kvs.first().map_or((0, 0), |kv| (kv.mod_revision, kv.version));
         let lease = key.kvs.first().map_or(0, |kv| kv.lease);
         Self { key: numbers(key), record: numbers(record), lease }
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        self.key.0 != 0
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.key.0 == 0 && self.record.0 == 0
     }
 
     /// Whether the versions of both are the same after both are written.
@@ -58,28 +70,42 @@ impl Applier {
             self.pending.drop_first(batch.taken);
             return Ok(batch.taken > 0);
         }
-        let mut writes = Writes { writes: self.writes(&batch.changes).await?, unmoved: Vec::new() };
+        if self.bring(&batch.changes, self.after(&batch)).await? {
+            self.pending.drop_first(batch.taken);
+            batch.changes.iter().for_each(|change| self.holes.forget(&change.key));
+        }
+        Ok(true)
+    }
+
+    /// Writes keys with their records, and stores the progress that goes with them. False: it has to be less at once.
+    pub(super) async fn bring(&mut self, changes: &[Change], after: Progress) -> Result<bool, ShipError> {
+        let mut writes = Writes { writes: self.writes(changes).await?, unmoved: Vec::new() };
+        let mut tries = 0;
         loop {
-            let standing = self.standing(&batch.changes).await?;
-            writes.unmoved = leased(&batch.changes, &standing);
-            match self.bring_in_step(&batch.changes, &standing).await? {
-                Step::Ready => {}
-                Step::Again => continue,
-                Step::Shrunk => return Ok(true),
+            let standing = self.standing(changes).await?;
+            writes.unmoved = leased(changes, &standing);
+            if tries < TRIES {
+                match self.bring_in_step(changes, &standing).await? {
+                    Step::Ready => {}
+                    Step::Again => {
+                        tries += 1;
+                        continue;
+                    }
+                    Step::Shrunk => return Ok(false),
+                }
+            } else {
+                tracing::warn!(route = %self.job.route, "somebody else writes to the standby all the time");
             }
-            match self.commit(&writes, self.after(&batch)).await? {
-                Committed::At(_) => break,
+            match self.commit(&writes, after.clone()).await? {
+                Committed::At(_) => return Ok(true),
                 // A lease ended in between.
                 Committed::Moved => {}
                 Committed::Unfit(status) => {
-                    let first = batch.changes.first().map(|change| &change.key);
-                    self.shrink(batch.changes.len(), first, status)?;
-                    return Ok(true);
+                    self.shrink(changes.len(), changes.first().map(|change| &change.key), status)?;
+                    return Ok(false);
                 }
             }
         }
-        self.pending.drop_first(batch.taken);
-        Ok(true)
     }
 
     fn after(&self, batch: &Batch) -> Progress {
@@ -103,7 +129,7 @@ impl Applier {
         writes.ok_or_else(|| Shard(&self.job.from).bad("fewer numbers than keys").into())
     }
 
-    async fn standing(&self, changes: &[Change]) -> Result<Vec<Standing>, ShipError> {
+    pub(super) async fn standing(&self, changes: &[Change]) -> Result<Vec<Standing>, ShipError> {
         let read = |key: Bytes| {
             let mut range = get(key);
             range.keys_only = true;

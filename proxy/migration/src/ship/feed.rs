@@ -1,9 +1,10 @@
-//! The owner's log of a route: one watch, opened again whenever it breaks.
+//! A shard's log of a route: one watch, opened again whenever it breaks. The owner's, and of the standby's the deletes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_prism_proto::etcdserverpb::watch_create_request::FilterType;
 use etcd_prism_proto::etcdserverpb::watch_request::RequestUnion;
 use etcd_prism_proto::etcdserverpb::{WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse};
 use etcd_prism_proto::mvccpb::Event;
@@ -32,19 +33,21 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// What the watch tells.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// Every change up to a revision that was not told yet, and what revision the owner has reached at least.
-    Log { changes: Vec<Change>, complete: i64, owner: i64 },
+    /// Every change up to a revision that was not told yet, and what revision the shard has reached at least.
+    Log { changes: Vec<Change>, complete: i64, present: i64 },
     /// The watch broke, and is opened again.
     Trouble(UpstreamError),
     /// What was to come next is not there any more. The last.
     Compacted(i64),
 }
 
-/// Follows the owner.
+/// Follows a shard.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    pub(crate) owner: Arc<ShardPool>,
+    pub(crate) shard: Arc<ShardPool>,
     pub(crate) intervals: Arc<Intervals>,
+    /// Puts are left out.
+    pub(crate) only_deletes: bool,
     pub(crate) out: mpsc::Sender<News>,
     /// Progress is wanted at once.
     pub(crate) hurry: Arc<Notify>,
@@ -65,7 +68,7 @@ impl From<UpstreamError> for End {
 }
 
 impl Feed {
-    /// Follows the owner behind a revision, until it is compacted there or nobody listens.
+    /// Follows the shard behind a revision, until it is compacted there or nobody listens.
     pub(crate) async fn run(self, watermark: i64) {
         let mut log = Log { complete: watermark, held: Vec::new() };
         let mut backoff = MIN_BACKOFF;
@@ -100,7 +103,7 @@ impl Feed {
 
     async fn stream(&self, log: &mut Log) -> Result<std::convert::Infallible, End> {
         log.held.clear();
-        let shard = Shard(&self.owner);
+        let shard = Shard(&self.shard);
         let lost =
             |reason: &str| UpstreamError::ConnectionLost { shard: shard.name(), reason: reason.into() };
         let path = PathAndQuery::from_static(rpc::WATCH);
@@ -108,12 +111,15 @@ impl Feed {
         let mut metadata = HeaderMap::new();
         // A member that has lost its leader would be silent otherwise.
         metadata.insert("hasleader", HeaderValue::from_static("true"));
-        let open = self.owner.open(&path, metadata, deadline).await?;
+        let open = self.shard.open(&path, metadata, deadline).await?;
         let (start, end) = self.intervals.hull();
         let create = WatchCreateRequest {
             key: first(start),
             range_end: end.to_vec().into(),
-            start_revision: log.complete + 1,
+            // A watch of what is still to come would be silent on a shard where nothing happens. What it tells again is left
+            // out. On the owner that would be in the way of compaction.
+            start_revision: log.complete + i64::from(!self.only_deletes),
+            filters: self.only_deletes.then_some(FilterType::Noput.into()).into_iter().collect(),
             fragment: true,
             ..WatchCreateRequest::default()
         };
@@ -150,12 +156,12 @@ impl Feed {
             while let Some(message) = frames.next_message().map_err(|e| shard.bad(&e.to_string()))? {
                 let response = WatchResponse::decode(message).map_err(|e| shard.bad(&e.to_string()))?;
                 created |= response.created;
-                let owner = response.header.as_ref().map_or(0, |header| header.revision);
+                let present = response.header.as_ref().map_or(0, |header| header.revision);
                 // That it is open again is news too.
                 let opened = response.created.then(Vec::new);
                 if let Some(changes) = log.take(response, &self.intervals, shard)?.or(opened) {
                     let complete = log.complete;
-                    if !self.tell(News::Log { changes, complete, owner }).await {
+                    if !self.tell(News::Log { changes, complete, present }).await {
                         return Err(End::Unheard);
                     }
                     heard = Instant::now();

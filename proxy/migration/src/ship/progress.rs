@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// *Invariant:* for every key below the cursor the standby holds what the owner had at the watermark, or at the revision of
 /// the chunk that holds the key if that is higher. At and behind the cursor it holds nothing. While the changes of one
-/// revision are applied in several transactions, keys of that revision may be ahead: they are applied again.
+/// revision are applied in several transactions, keys of that revision may be ahead: they are applied again. Keys that ended
+/// by themselves on the standby, after it was `looked` there, may be missing: they are put again as they should be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// The owner's reign.
@@ -21,6 +22,9 @@ pub struct Progress {
     /// What was read at a revision above the watermark, in the order of keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<Chunk>,
+    /// A revision of the standby's: what ended there by itself until then was put again. 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub looked: i64,
     pub tally: Tally,
     /// The shipper that wrote it, and which of its transactions it was: so it knows its own when an answer was lost.
     pub writer: u64,
@@ -44,6 +48,14 @@ pub struct Tally {
     pub bytes: u64,
     /// Changes of the owner applied behind the copy.
     pub events: u64,
+    /// Keys written again, because they had ended on the standby by themselves or were found to differ.
+    #[serde(default)]
+    pub filled: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl Stored for Progress {
@@ -66,12 +78,17 @@ impl Progress {
         Self { reign, watermark, cursor, writer, ..Self::default() }
     }
 
-    /// Whether a change of a key at a revision above the watermark has to be applied.
-    pub(crate) fn applies(&self, key: &[u8], revision: i64) -> bool {
+    /// The revision of the owner's that the standby has a key at; `None`: it is not copied yet.
+    pub(crate) fn stands_at(&self, key: &[u8]) -> Option<i64> {
         let copied = self.cursor.as_ref().is_none_or(|cursor| key < &cursor.0[..]);
         let at = self.chunks.partition_point(|chunk| &chunk.to.0[..] <= key);
         let chunk = self.chunks.get(at).filter(|chunk| &chunk.from.0[..] <= key);
-        copied && chunk.is_none_or(|chunk| revision > chunk.revision)
+        copied.then(|| chunk.map_or(self.watermark, |chunk| chunk.revision))
+    }
+
+    /// Whether a change of a key at a revision above the watermark has to be applied.
+    pub(crate) fn applies(&self, key: &[u8], revision: i64) -> bool {
+        self.stands_at(key).is_some_and(|at| revision > at)
     }
 
     /// The keys from the cursor to `to` were copied at this revision. `done`: no key of the route lies behind.
@@ -94,7 +111,7 @@ impl Progress {
         self.chunks.retain(|chunk| chunk.revision > self.watermark);
     }
 
-    /// Whether the standby holds exactly what the owner had at the watermark.
+    /// Whether the standby holds exactly what the owner had at the watermark, but for what ended there by itself.
     pub fn is_whole(&self) -> bool {
         self.cursor.is_none() && self.chunks.is_empty()
     }
@@ -158,10 +175,11 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever pages and events come in whatever order: each change reaches the standby once, by a page or as an event.
+        /// Whatever pages and events come in whatever order, and whatever is lost on the standby and put again: each change
+        /// reaches it once, by a page or as an event.
         #[test]
         fn each_change_arrives_once(
-            steps in prop::collection::vec((any::<bool>(), 0u8..8), 0..60),
+            steps in prop::collection::vec((any::<bool>(), 0u8..8, prop::option::of(0u8..8)), 0..60),
         ) {
             // The owner writes key `k` at each step; pages of two keys are read now and then; events lag behind.
             let mut progress = Progress::begin(1, 0, Some(&[0]), 1);
@@ -178,7 +196,7 @@ mod tests {
                 }
                 progress.reach(revision);
             };
-            for (event, key) in steps {
+            for (event, key, lost) in steps {
                 now += 1;
                 owner[usize::from(key)] = now;
                 log.push((key, now));
@@ -190,6 +208,11 @@ mod tests {
                         standby[usize::from(key)] = owner[usize::from(key)];
                     }
                     progress.copied(&[to], now, to == 8);
+                }
+                // It is read where the standby stands.
+                if let Some((key, at)) = lost.and_then(|key| Some((key, progress.stands_at(&[key])?))) {
+                    let last = log.iter().rfind(|(k, r)| *k == key && *r <= at);
+                    standby[usize::from(key)] = last.map_or(0, |(_, revision)| *revision);
                 }
             }
             while progress.watermark < now {

@@ -10,8 +10,10 @@ use super::progress::Tally;
 pub struct Shipped {
     /// The stored progress of the standby was read, or begun.
     pub begun: bool,
-    /// The standby holds exactly what the owner had at the watermark.
+    /// The standby holds exactly what the owner had at the watermark, as far as is known.
     pub whole: bool,
+    /// Keys that may have ended by themselves on the standby, and are being looked at.
+    pub holes: usize,
     /// Every key has been read. It is [whole](Self::whole) once the log has reached what was read.
     pub copied: bool,
     /// Everything the owner did up to this raw revision has been applied, as far as its keys have been copied.
@@ -43,7 +45,7 @@ impl Shipped {
         known.then(|| self.owner.saturating_sub(self.watermark).max(0).unsigned_abs())
     }
 
-    /// Whether the standby holds exactly what the owner had at this raw revision, and this is stored.
+    /// Whether the standby holds exactly what the owner had at this raw revision, as far as is known, and this is stored.
     pub fn is_at(&self, raw: i64) -> bool {
         self.whole && self.watermark == raw && self.bound == Some(Bound::At(raw))
     }

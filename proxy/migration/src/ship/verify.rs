@@ -1,4 +1,4 @@
-//! The comparison of a standby with its owner.
+//! The comparison of a standby with its owner. What differs is put right.
 
 use std::sync::Arc;
 
@@ -31,10 +31,35 @@ pub struct Compared {
     pub keys: u64,
     /// The first key that was not compared yet, to begin with next time; `None`: all were.
     pub next: Option<Vec<u8>>,
+    /// What differed, and does not any more.
+    pub repaired: Mismatches,
+    /// What still differs.
+    pub mismatches: Mismatches,
+}
+
+/// Keys that are not the same on both shards.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mismatches {
     /// The first of them, 100 at most.
-    pub mismatches: Vec<Mismatch>,
+    pub named: Vec<Mismatch>,
     /// Those that are not named.
-    pub more_mismatches: u64,
+    pub more: u64,
+}
+
+impl Mismatches {
+    pub fn count(&self) -> u64 {
+        self.more + self.named.len() as u64
+    }
+
+    fn add(&mut self, mismatches: Vec<Mismatch>) {
+        for mismatch in mismatches {
+            if self.named.len() < NAMED {
+                self.named.push(mismatch);
+            } else {
+                self.more += 1;
+            }
+        }
+    }
 }
 
 /// A key that is not the same on both shards.
@@ -62,8 +87,8 @@ pub enum Difference {
 
 /// Compares key by key, value, lease and the numbers that clients know, from the key `from` on (empty: from the first). Both
 /// shards are read in the past, at a state that both have at the end of one batch; writes go on. Where compaction overtakes
-/// that, a new state is taken. What differs is looked at once more in the end. A shard that does not answer is waited for;
-/// `told` hears how far it is.
+/// that, a new state is taken. What differs is looked at once more, written anew on the standby, and looked at again. A shard
+/// that does not answer is waited for; `told` hears how far it is.
 ///
 /// # Errors
 /// The shipper has ended.
@@ -99,11 +124,6 @@ pub async fn verify(
             }
         }
     }
-    while let Err(error) = verify.look_again().await {
-        verify.again_after(error)?;
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
-    }
     told(&verify.compared);
     Ok(verify.compared)
 }
@@ -135,16 +155,39 @@ impl Verify<'_> {
             return Ok(true);
         };
         let Some((next, keys, found)) = self.compare(start, end).await? else { return Ok(false) };
+        self.put_right(found).await?;
         self.compared.keys += keys;
-        for mismatch in found {
-            if self.compared.mismatches.len() < NAMED {
-                self.compared.mismatches.push(mismatch);
-            } else {
-                self.compared.more_mismatches += 1;
-            }
-        }
         self.compared.next = Some(next);
         Ok(false)
+    }
+
+    /// What differs is written anew, unless it does not differ any more: a key whose lease has just ended is under another one
+    /// on the standby for a moment.
+    async fn put_right(&mut self, found: Vec<Mismatch>) -> Result<(), ShipError> {
+        let mut found = self.look_again(found).await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.shipper.repair(found.iter().map(|mismatch| mismatch.key.clone()).collect()).await?;
+        let left = self.look_again(found.clone()).await?;
+        found.retain(|mismatch| !left.iter().any(|left| left.key == mismatch.key));
+        self.compared.repaired.add(found);
+        self.compared.mismatches.add(left);
+        Ok(())
+    }
+
+    /// Those that differ at a new state too, however long it takes to look at them.
+    async fn look_again(&mut self, found: Vec<Mismatch>) -> Result<Vec<Mismatch>, ShipError> {
+        let mut backoff = MIN_BACKOFF;
+        while !found.is_empty() {
+            match self.look_at(&found).await {
+                Ok(left) => return Ok(left),
+                Err(error) => self.again_after(error)?,
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+        Ok(found)
     }
 
     /// What differs from `start` on, up to the key that is given, and how many keys the owner has there; `None`: too much at
@@ -192,14 +235,10 @@ impl Verify<'_> {
         Ok(Some((next, keys, found)))
     }
 
-    /// What was named, at a new state: a key whose lease has just ended is under another one on the standby for a moment.
-    async fn look_again(&mut self) -> Result<(), ShipError> {
-        if self.compared.mismatches.is_empty() {
-            return Ok(());
-        }
+    async fn look_at(&self, found: &[Mismatch]) -> Result<Vec<Mismatch>, ShipError> {
         let point = self.align().await?;
         let mut left = Vec::new();
-        for mismatch in &self.compared.mismatches {
+        for mismatch in found {
             let one = |revision| {
                 let mut request = get(mismatch.key.clone());
                 request.revision = revision;
@@ -212,8 +251,7 @@ impl Verify<'_> {
             let theirs = self.known(self.on_standby(&point), &theirs.kvs).await?;
             left.extend(differences(&ours, &theirs));
         }
-        self.compared.mismatches = left;
-        Ok(())
+        Ok(left)
     }
 
     async fn align(&self) -> Result<Point, ShipError> {

@@ -118,8 +118,13 @@ pub struct CopyPoint {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct VerifyPoint {
     pub revision: i64,
+    /// The first key that is not compared yet; `None`: none is, or all are.
     pub after: Option<HexKey>,
+    /// Both shards were found to hold the same.
     pub done: bool,
+    /// Whoever drives goes on with it.
+    #[serde(default)]
+    pub under_way: bool,
 }
 
 /// For people.

@@ -18,12 +18,8 @@ fn any_state() -> impl Strategy<Value = State> {
         peer().prop_map(|peer| State::Open { peer }),
         (peer(), claim()).prop_map(|(peer, claim)| State::Importing { peer, claim }),
         (peer(), claim()).prop_map(|(peer, claim)| State::Sealed { peer, claim }),
-        (any_shard(), any::<[i64; 4]>()).prop_map(|(target, [target_epoch, g, floor, since])| State::Flipping {
-            target,
-            target_epoch,
-            g,
-            floor,
-            since
+        (any_shard(), any::<[i64; 4]>()).prop_map(|(target, [target_epoch, g, floor, since])| {
+            State::Flipping { target, target_epoch, g, floor, since }
         }),
         any_shard().prop_map(|peer| State::Standby { peer }),
         Just(State::Retired),
@@ -105,7 +101,8 @@ fn table() -> Table {
 
 #[test]
 fn a_floor_stays_below_its_own_reign() {
-    let record = |floor| ReignRecord { n: 2, shard: ShardUid(1), after: floor, floor, since: 0, earlier: Vec::new() };
+    let record =
+        |floor| ReignRecord { n: 2, shard: ShardUid(1), after: floor, floor, since: 0, earlier: Vec::new() };
     assert_eq!(record(0).effective_floor(5), 0);
     assert_eq!(record(900).effective_floor(1_000), 900);
     // Revisions fell: what was listed at 100 can be watched from 101 on.
@@ -141,7 +138,8 @@ fn a_record_with_a_line_is_none_for_proxies_that_know_of_no_lines() {
         let value: serde_json::Value = serde_json::from_slice(&record.encode().unwrap()).unwrap();
         value["format"].as_u64()
     };
-    let mut record = ReignRecord { n: 2, shard: ShardUid(1), after: 7, floor: 0, since: 0, earlier: Vec::new() };
+    let mut record =
+        ReignRecord { n: 2, shard: ShardUid(1), after: 7, floor: 0, since: 0, earlier: Vec::new() };
     assert_eq!(format(&record), Some(1));
     record.earlier.push(crate::Reign { n: 1, shard: ShardUid(2), after: 0, raw_start: 1 });
     assert_eq!(format(&record), Some(2));
