@@ -7,7 +7,7 @@ use etcd_prism_proto::etcdserverpb::{LeaseLeasesRequest, LeaseRevokeRequest, Lea
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::request::{get, list};
 use etcd_prism_tests::wait;
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::leases::{grant_for, put_under, renew};
@@ -28,6 +28,21 @@ async fn gone(shard: &Client, id: i64) {
     wait::until("the lease's end on the shard", async || left(shard, id).await.map_or(Ok(()), Err)).await;
 }
 
+/// When the key was created on the shard; 0: it is not there.
+async fn created(shard: &Client, name: &str) -> i64 {
+    let found = shard.kv().range(get(&[PODS, name].concat())).await.expect("a read").into_inner();
+    found.kvs.first().map_or(0, |kv| kv.create_revision)
+}
+
+/// The shard has lost the key that it had, whether or not it has it again.
+async fn lost(shard: &Client, name: &str, had: i64) {
+    wait::until("the key's end on the shard", async || {
+        let now = created(shard, name).await;
+        if now == had { Err(now) } else { Ok(()) }
+    })
+    .await;
+}
+
 async fn there(shard: &Client, name: &str, lease: i64) {
     wait::until("the key on the shard", async || {
         let found = shard.kv().range(get(&[PODS, name].concat())).await.expect("a read").into_inner();
@@ -36,12 +51,28 @@ async fn there(shard: &Client, name: &str, lease: i64) {
     .await;
 }
 
-/// The client renews it all the time, and each time it is alive.
-async fn renewed_for(client: &Client, id: i64, time: Duration) {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        assert_eq!(renew(client, id).await, TTL, "to the client it has ended");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+/// A client that renews a lease all the time. Each time it is alive.
+struct Renewing {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Renewing {
+    fn start(client: &Client, id: i64) -> Self {
+        let (client, stop) = (client.clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            while !stopped.is_cancelled() {
+                assert_eq!(renew(&client, id).await, TTL, "to the client it has ended");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("renewals");
     }
 }
 
@@ -73,24 +104,27 @@ async fn a_lease_outlives_the_absence_of_the_target() {
     let client = rig.proxies[1].client();
     let lease = grant_for(&client, TTL).await;
     put_under(&mut rig, "held", lease).await;
+    let renewing = Renewing::start(&client, lease);
     rig.migrate(0, "create", &["--to", "b"]).await;
     rig.copied(0).await;
     let (a, b) = (rig.shard("a"), rig.shard("b"));
     there(&b, "held", lease).await;
+    let had = created(&b, "held").await;
     rig.cluster("b").pause();
-    renewed_for(&client, lease, AWAY).await;
+    tokio::time::sleep(AWAY).await;
     rig.cluster("b").resume();
-    gone(&b, lease).await;
-    renewed_for(&client, lease, Duration::from_secs(2)).await;
+    lost(&b, "held", had).await;
+    assert_eq!(renew(&client, lease).await, TTL, "it has ended with its copy");
     there(&a, "held", lease).await;
     // It gets it again, with the key.
     put_under(&mut rig, "held", lease).await;
     there(&b, "held", lease).await;
     rig.migrate_soon(0, "switch").await;
-    renewed_for(&client, lease, AWAY).await;
+    tokio::time::sleep(AWAY).await;
     there(&b, "held", lease).await;
     let found = client.kv().range(get(&[PODS, "held"].concat())).await.expect("a read").into_inner();
     assert_eq!(found.kvs.first(), rig.oracle.now().get([PODS, "held"].concat().as_bytes()));
+    renewing.stop().await;
     counts_on(&b, &client, lease).await;
     gone(&a, lease).await;
 }
@@ -103,32 +137,29 @@ async fn a_lease_outlives_the_absence_of_the_former_owner() {
     let client = rig.proxies[1].client();
     let lease = grant_for(&client, TTL).await;
     put_under(&mut rig, "held", lease).await;
+    let renewing = Renewing::start(&client, lease);
     rig.migrate(0, "create", &["--to", "b"]).await;
     rig.copied(0).await;
     rig.migrate_soon(0, "switch").await;
     let (a, b) = (rig.shard("a"), rig.shard("b"));
-    // Where it was granted first, and the former owner.
-    let renewing = tokio::spawn({
-        let client = client.clone();
-        async move { renewed_for(&client, lease, Duration::from_secs(3)).await }
-    });
     wait::until("the former owner to be known as a follower", async || {
         let found = listed(&b, lease).await;
         if found.contains(&COPY) { Ok(()) } else { Err(found) }
     })
     .await;
-    renewing.await.expect("renewals");
+    let had = created(&a, "held").await;
     rig.cluster("a").pause();
-    renewed_for(&client, lease, AWAY).await;
+    tokio::time::sleep(AWAY).await;
     rig.cluster("a").resume();
-    gone(&a, lease).await;
-    renewed_for(&client, lease, Duration::from_secs(2)).await;
+    lost(&a, "held", had).await;
+    assert_eq!(renew(&client, lease).await, TTL, "it has ended with its copy");
     put_under(&mut rig, "held", lease).await;
     there(&a, "held", lease).await;
     rig.migrate_soon(0, "reverse").await;
-    renewed_for(&client, lease, AWAY).await;
+    tokio::time::sleep(AWAY).await;
     let found = client.kv().range(get(&[PODS, "held"].concat())).await.expect("a read").into_inner();
     assert_eq!(found.kvs.first(), rig.oracle.now().get([PODS, "held"].concat().as_bytes()));
+    renewing.stop().await;
     counts_on(&a, &client, lease).await;
 }
 
@@ -139,7 +170,7 @@ async fn a_copy_that_is_used_counts() {
     let client = rig.proxies[0].client();
     // The key makes the connection one of shard a, so the lease is granted there, and nowhere else.
     rig.put("first", b"x").await;
-    let lease = grant_for(&client, TTL).await;
+    let lease = grant_for(&client, 600).await;
     put_under(&mut rig, "held", lease).await;
     rig.migrate(0, "create", &["--to", "b"]).await;
     rig.copied(0).await;
@@ -150,12 +181,12 @@ async fn a_copy_that_is_used_counts() {
         listed(&b, lease).await.iter().all(|record| *record == HOLDER),
         "who has a copy knows the holders"
     );
-    assert_eq!(renew(&client, lease).await, TTL);
+    assert_eq!(renew(&client, lease).await, 600);
     assert!(listed(&a, lease).await.contains(&COPY), "a renewal makes no holder of it");
     let mut used = etcd_prism_tests::request::put("/bees/one", "x");
     used.lease = lease;
     client.kv().put(used).await.expect("a put on the other shard");
-    assert_eq!(renew(&client, lease).await, TTL);
+    assert_eq!(renew(&client, lease).await, 600);
     assert!(!listed(&a, lease).await.contains(&COPY), "a holder is taken for a copy");
     counts_on(&b, &client, lease).await;
     gone(&a, lease).await;
@@ -168,12 +199,16 @@ async fn a_paused_migration_keeps_its_leases() {
     let client = rig.proxies[1].client();
     let lease = grant_for(&client, TTL).await;
     put_under(&mut rig, "held", lease).await;
+    let renewing = Renewing::start(&client, lease);
     rig.migrate(0, "create", &["--to", "b"]).await;
     rig.copied(0).await;
     let (a, b) = (rig.shard("a"), rig.shard("b"));
     there(&b, "held", lease).await;
     rig.migrate(0, "pause", &[]).await;
-    renewed_for(&a, lease, 2 * AWAY).await;
+    renewing.stop().await;
+    let renewing = Renewing::start(&a, lease);
+    tokio::time::sleep(2 * AWAY).await;
+    renewing.stop().await;
     assert!(left(&b, lease).await.is_some(), "the standby has lost it");
     there(&b, "held", lease).await;
 }
