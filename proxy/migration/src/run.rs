@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use etcd_prism_ownership::ShardUid;
 use etcd_prism_ownership::migration::{
-    Abort, Command, Counts, Driver, DriverClaim, Edit, Goal, Outcome, Reason, Record, Waiting,
+    Abort, Command, Counts, Driver, DriverClaim, Edit, Goal, Outcome, Reason, Record, VerifyPoint, Waiting,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -120,6 +120,8 @@ pub(crate) struct Run {
     waiting: Option<String>,
     trouble: Option<String>,
     verified: Option<oneshot::Receiver<Verified>>,
+    /// How the last comparison ended.
+    checked: Option<VerifyPoint>,
     compared: u64,
     /// How often a driver was begun in the place of one that was superseded.
     anew: u8,
@@ -156,6 +158,7 @@ impl Run {
             waiting: None,
             trouble: None,
             verified: None,
+            checked: None,
             compared: 0,
             anew: 0,
             end: None,

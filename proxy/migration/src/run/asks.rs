@@ -102,7 +102,10 @@ impl Run {
     fn note_verified(&mut self, same: bool) {
         if let Some((mut checkpoint, mut counts)) = self.progress() {
             counts.compared = self.compared;
-            checkpoint.verify = VerifyPoint { revision: checkpoint.followed, after: None, done: same };
+            let verify = VerifyPoint { revision: checkpoint.followed, after: None, done: same };
+            // What is fed before this is stored has to say it too.
+            self.checked = Some(verify.clone());
+            checkpoint.verify = verify;
             self.driver.progress(checkpoint, counts);
         }
     }

@@ -159,13 +159,15 @@ impl Run {
         let shipped = active.shipped();
         let copy = CopyPoint { done: shipped.copied, ..CopyPoint::default() };
         let stored = self.driver.stored()?;
-        let verify = stored.checkpoint.verify.clone();
+        let verify = self.checked.clone().unwrap_or_else(|| stored.checkpoint.verify.clone());
         let checkpoint = Checkpoint { reign: active.key.reign, copy, followed: shipped.watermark?, verify };
         let compared = stored.counts.compared.max(self.compared);
-        let counts = if active.key.to == self.setup.target {
+        let copies = active.key.to == self.setup.target
+            && (stored.timings.switched.is_none() || shipped.counts.keys > 0);
+        let counts = if copies {
             Counts { compared, ..shipped.counts }
         } else {
-            // What was copied stays what it was; this is the way back.
+            // What was copied stays what it was: this is the way back, or there again.
             Counts { compared, mirrored: shipped.counts.followed_events, ..stored.counts.clone() }
         };
         Some((checkpoint, counts))
