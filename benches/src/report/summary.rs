@@ -12,8 +12,8 @@ type Figure = fn(&Sample) -> Option<f64>;
 const PROXIES: [RungKind; 5] =
     [RungKind::Splice, RungKind::Forward, RungKind::Prism, RungKind::Nginx, RungKind::GrpcProxy];
 
-/// Throughput and latency against direct, and the proxies' CPU time, of each rung.
-pub(crate) fn table(results: &Results) -> Table {
+/// Throughput and latency against direct, and the proxies' CPU time, of each rung; `None` if none was measured.
+pub(crate) fn table(results: &Results) -> Option<Table> {
     let rungs = PROXIES.map(RungKind::name).join(" / ");
     let mut table = new_table(&[
         &format!("each: {rungs}"),
@@ -36,9 +36,11 @@ pub(crate) fn table(results: &Results) -> Table {
             let texts = PROXIES.map(|rung| number_or_dash(figure(rung)));
             if texts.iter().all(|text| *text == dash()) { dash() } else { texts.join(" / ") }
         });
-        table.add_row([vec![name(row)], cells.to_vec()].concat());
+        if cells.iter().any(|text| *text != dash()) {
+            table.add_row([vec![name(row)], cells.to_vec()].concat());
+        }
     }
-    table
+    (table.row_count() > 0).then_some(table)
 }
 
 fn of(results: &Results, (work, clients): (Work, usize), rung: RungKind, figure: Figure) -> Option<f64> {

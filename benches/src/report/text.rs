@@ -19,7 +19,9 @@ const MB: f64 = 1e6;
 /// The machine, a summary, the targets, and a table for each work.
 pub(crate) fn text(run: &Run) -> String {
     let mut out = head(run);
-    line(&mut out, &format!("\n### etcd-prism and the others\n\n{}", summary::table(&run.results)));
+    if let Some(table) = summary::table(&run.results) {
+        line(&mut out, &format!("\n### etcd-prism and the others\n\n{table}"));
+    }
     if let Some(table) = fences::table(&run.results) {
         line(&mut out, &format!("\n### Fences: etcd-prism against itself without them\n\n{table}"));
     }

@@ -38,3 +38,23 @@ async fn a_route_moves_there_and_back_and_on_while_clients_work_on_it() {
         told.longest_request
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_says_what_was_copied_and_compared() {
+    let mut rig = Rig::start().await;
+    rig.fill(300).await;
+    rig.migrate(0, "create", &["--to", "b"]).await;
+    rig.copied(0).await;
+    let compared = rig.migrate(0, "verify", &[]).await;
+    assert_eq!(compared["compared"], 300, "{compared}");
+    rig.migrate(0, "switch", &[]).await;
+    rig.migrate(0, "reverse", &[]).await;
+    rig.migrate(0, "switch", &[]).await;
+    rig.migrate(0, "complete", &[]).await;
+    let report = rig.migrate(0, "status", &[]).await;
+    assert_eq!(report["counts"]["keys"], 300, "{report}");
+    assert_eq!(report["counts"]["compared"], 300, "{report}");
+    assert!(report["timings"]["verified"].is_i64(), "{report}");
+    assert_eq!(report["pauses"].as_array().map(Vec::len), Some(3), "{report}");
+    assert!(report["step"].is_null(), "{report}");
+}

@@ -49,7 +49,10 @@ impl Host {
             paused: record.paused,
             options: record.options.clone(),
             driver: holder,
-            step: live.as_ref().map(|live| live.step.clone()).filter(|step| !step.is_empty()),
+            step: live
+                .as_ref()
+                .map(|live| live.step.clone())
+                .filter(|step| !step.is_empty() && !record.phase.is_over()),
             waiting,
             counts: counts.unwrap_or_else(|| record.counts.clone()),
             pace: live.map(|live| live.pace).unwrap_or_default(),

@@ -202,10 +202,12 @@ impl Run {
         let copy = CopyPoint { done, ..CopyPoint::default() };
         let (verify, compared) = self.compared(reign);
         let checkpoint = Checkpoint { reign, copy, followed: shipped.watermark?, verify };
-        let counts = if active.key.to == self.setup.target {
+        let copies = active.key.to == self.setup.target
+            && (stored.timings.switched.is_none() || shipped.counts.keys > 0);
+        let counts = if copies {
             Counts { compared, ..shipped.counts }
         } else {
-            // What was copied stays what it was; this is the way back.
+            // What was copied stays what it was; this is the way back, or there again.
             let repaired = stored.counts.repaired.max(shipped.counts.repaired);
             let mirrored = shipped.counts.followed_events;
             Counts { compared, mirrored, repaired, ..stored.counts.clone() }
