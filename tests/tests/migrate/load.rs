@@ -53,12 +53,22 @@ impl Load {
 
     /// The same; `first` tells the keys of this load from those of others.
     pub fn start_at(clients: &[Client], pause: Duration, first: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut tasks = Vec::new();
-        for (i, client) in clients.iter().enumerate() {
-            tasks.push(tokio::spawn(write(first + i, client.clone(), stop.clone(), pause)));
-            tasks.push(tokio::spawn(read(client.clone(), stop.clone())));
+        let mut load = Self::write_at(clients, pause, first);
+        for client in clients {
+            load.tasks.push(tokio::spawn(read(client.clone(), load.stop.clone())));
         }
+        load
+    }
+
+    /// The writers alone: for routes that are too large to be listed all the time.
+    pub fn writers(clients: &[Client], pause: Duration) -> Self {
+        Self::write_at(clients, pause, 0)
+    }
+
+    fn write_at(clients: &[Client], pause: Duration, first: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let begin = |(i, client): (usize, &Client)| write(first + i, client.clone(), stop.clone(), pause);
+        let tasks = clients.iter().enumerate().map(begin).map(tokio::spawn).collect();
         Self { stop, tasks }
     }
 
