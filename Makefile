@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all soak bench lint
+.PHONY: help run test test-all test-matrix soak bench lint
 
 # make run: where the first proxy listens (every other port follows), where the data lives, how many proxies.
 LISTEN ?= 127.0.0.1:2379
@@ -50,6 +50,11 @@ test-all: ## all tests and the long ones, with every Kubernetes minor
 	@scripts/preflight test-all
 	$(build_tests)
 	cargo test --workspace --no-fail-fast -- --include-ignored
+
+test-matrix: ## every step of a migration with every fault (MATRIX=seal MATRIX_JOBS=3)
+	@scripts/preflight test
+	$(build_tests)
+	cargo test -p etcd-prism-tests --test migrate -- --ignored --nocapture every_step_with_every_fault
 
 soak: export ETCD_PRISM_KUBE = $(all_kube)
 soak: ## API servers of both minors at work over four shards (MINUTES=15)

@@ -198,6 +198,11 @@ impl EtcdServer {
         self.process.signal(Signal::CONT);
     }
 
+    /// From its next start on, this flag takes the place of those that begin with `old`.
+    pub fn replace_flag(&mut self, old: &str, flag: &str) {
+        self.process.replace_argument(old, flag);
+    }
+
     /// Starts it on its ports and data, killing it first where it runs. Does not wait until it answers.
     pub fn start_again(&mut self) {
         self.process.restart().expect("start etcd again");

@@ -24,6 +24,7 @@ pub mod request;
 pub mod scratch;
 pub mod tools;
 pub mod topology;
+pub mod tripwire;
 pub mod wait;
 pub mod watch_check;
 pub mod watch_stream;

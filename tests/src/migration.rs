@@ -11,10 +11,15 @@ use crate::wait;
 
 /// `etcd-prism migrate VERB ROUTE ARGS` at a proxy: whether it succeeded, and what it printed, errors last.
 pub async fn run(proxy: &Proxy, verb: &str, route: &str, args: &[&str]) -> (bool, String) {
-    let admin = format!("http://{}", proxy.admin());
+    run_at(&proxy.admin(), verb, route, args).await
+}
+
+/// The same at the proxy whose admin address this is; broken off when it is dropped.
+pub async fn run_at(admin: &str, verb: &str, route: &str, args: &[&str]) -> (bool, String) {
+    let admin = format!("http://{admin}");
     let mut command = Command::new(tools::etcd_prism());
     command.args(["migrate", verb, route]).args(args).args(["--admin", &admin, "--output", "json"]);
-    let output = command.stdin(Stdio::null()).output().await.expect("run etcd-prism");
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("run etcd-prism");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.success(), text(&output.stdout) + &text(&output.stderr))
 }

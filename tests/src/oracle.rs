@@ -72,9 +72,36 @@ impl Oracle {
         out.into_values().collect()
     }
 
+    /// What was there, revision after revision.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { rest: &self.events, now: BTreeMap::new() }
+    }
+
     /// Every event from a revision on.
     pub fn since(&self, revision: i64) -> Vec<Event> {
         let late = |event: &&Event| event.kv.as_ref().is_some_and(|kv| kv.mod_revision >= revision);
         self.events.iter().filter(late).cloned().collect()
+    }
+}
+
+/// One state after the other.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    rest: &'a [Event],
+    now: BTreeMap<&'a [u8], &'a KeyValue>,
+}
+
+impl<'a> Walk<'a> {
+    /// What was there at a revision; none of those asked for before is higher.
+    pub fn at(&mut self, revision: i64) -> &BTreeMap<&'a [u8], &'a KeyValue> {
+        while let Some((event, rest)) = self.rest.split_first() {
+            let Some(kv) = event.kv.as_ref().filter(|kv| kv.mod_revision <= revision) else { break };
+            match event.r#type() {
+                EventType::Put => self.now.insert(&kv.key, kv),
+                EventType::Delete => self.now.remove(&kv.key[..]),
+            };
+            self.rest = rest;
+        }
+        &self.now
     }
 }

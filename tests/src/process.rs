@@ -86,6 +86,13 @@ impl Process {
         wait::until(&what, async || self.exited().ok_or("still running")).await
     }
 
+    /// From its next start on, this argument takes the place of those that begin with `old`.
+    pub fn replace_argument(&mut self, old: &str, argument: &str) {
+        for found in self.spec.args.iter_mut().filter(|found| found.starts_with(old)) {
+            argument.clone_into(found);
+        }
+    }
+
     /// Kills what still runs of it, and starts it again.
     pub fn restart(&mut self) -> io::Result<()> {
         self.kill();

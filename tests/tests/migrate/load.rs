@@ -49,11 +49,23 @@ pub struct Load {
 impl Load {
     /// Each client gets a writer with keys of its own, and a reader of all.
     pub fn start(clients: &[Client], pause: Duration) -> Self {
+        Self::start_at(clients, pause, 0)
+    }
+
+    /// The same; `first` tells the keys of this load from those of others.
+    pub fn start_at(clients: &[Client], pause: Duration, first: usize) -> Self {
         let mut load = Self::default();
         for (i, client) in clients.iter().enumerate() {
-            load.writer(i, client, pause);
+            load.writer(first + i, client, pause);
             load.reader(client);
         }
+        load
+    }
+
+    /// The writers alone: for routes that are too large to be listed all the time.
+    pub fn writers(clients: &[Client], pause: Duration) -> Self {
+        let mut load = Self::default();
+        clients.iter().enumerate().for_each(|(i, client)| load.writer(i, client, pause));
         load
     }
 
