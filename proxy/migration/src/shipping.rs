@@ -174,8 +174,8 @@ impl Ships {
         route: &Route,
         (owner, standby): (ShardUid, ShardUid),
     ) -> Result<impl Future<Output = ()> + Send + 'static, String> {
-        let (owner, standby) = (self.pool(owner)?, self.pool(standby)?);
-        Ok(ship::keep_standby_leases(route.name.clone(), owner, standby, self.leases.clone()))
+        let (owner, to) = (self.pool(owner)?, self.pool(standby)?);
+        Ok(ship::keep_standby_leases(route.name.clone(), owner, (to, standby), self.leases.clone()))
     }
 
     /// Deletes all that a shard holds of the route, under an epoch. How many keys.

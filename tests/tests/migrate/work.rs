@@ -216,7 +216,7 @@ impl Task {
     async fn writes(mut self, writer: usize) -> Told {
         let mut known = [Some(0_i64); KEYS];
         let mut last = Instant::now();
-        let mut lost = vec![false; KEYS];
+        let mut lost = [false; KEYS];
         for turn in 0_usize.. {
             if !self.goes_on() {
                 break;

@@ -30,7 +30,8 @@ async fn a_lease_is_there_before_its_keys_and_ends_with_the_owners() {
     write(rig.owner(), [leased_op("/pods/short", "x", short), leased_op("/pods/long", "x", long)]).await;
     let shipment = rig.shipment().await;
     let [from, to] = [shipment.from.clone(), shipment.to.clone()];
-    let keeping = keep_standby_leases(shipment.route.clone(), from, to, shipment.leases.clone());
+    let keeping =
+        keep_standby_leases(shipment.route.clone(), from, (to, rig.sides[1].uid), shipment.leases.clone());
     let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
     let shipper = Shipper::start(shipment);
     rig.check(&shipper).await;

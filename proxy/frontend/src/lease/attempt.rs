@@ -96,8 +96,9 @@ impl Attempt<'_> {
                 return Ok(State::Others(intended));
             }
             // Had that one granted it, it might have expired by now.
-            let mut records = alive.keys().filter_map(|holder| lists.record(*holder, here));
-            if !records.all(|record| record.is_young(ttl)) {
+            let records = alive.keys().filter_map(|holder| lists.record(*holder, here));
+            // A copy's loss ends nothing, however long ago it was made.
+            if !records.filter(|record| !record.is_copy()).all(|record| record.is_young(ttl)) {
                 return Ok(State::Ended);
             }
         }

@@ -48,7 +48,7 @@ impl Run {
         let (ours, theirs) = tokio::join!(self.pulse(source), self.pulse(target));
         let shard = self.setup.shards.name(target);
         let full = theirs.full.filter(|percent| *percent >= FULL);
-        if let Some(active) = &self.ship {
+        if let (Some(active), true) = (&self.ship, theirs.full.is_some()) {
             active.shipper().hold(full.map(|percent| Slow::Full { shard: shard.clone(), percent }));
         }
         let bound = Duration::from_millis(self.throttle().critical_latency);
@@ -66,6 +66,8 @@ impl Run {
                 SUFFERS.as_secs()
             );
             tracing::warn!(route = self.setup.route.name, text, "migration: cancelled");
+            let waiting = std::mem::take(&mut self.pending);
+            self.refuse(waiting, &text);
             self.driver.note(Event::GivenUp { at: now(), why: text });
             self.driver.want(Goal::Cancel { abandon: false });
         }

@@ -24,6 +24,14 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
+    /// Everything is copied anew: what was compared says nothing of it.
+    pub(super) fn begin_again(&mut self) {
+        if let Some(point) = &mut self.point {
+            *point = VerifyPoint { under_way: point.under_way, ..VerifyPoint::default() };
+        }
+        (self.before, self.compared) = (0, Some(0));
+    }
+
     /// Those who wait for it in vain.
     pub(super) fn give_up(&mut self) -> Vec<oneshot::Sender<Reply>> {
         std::mem::take(&mut self.askers)

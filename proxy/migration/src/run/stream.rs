@@ -183,6 +183,7 @@ impl Run {
                     self.driver.give_up(Abort::Other(text));
                 }
                 self.driver.compacted();
+                self.comparison.begin_again();
             }
             error => self.trouble = Some(error.to_string()),
         }

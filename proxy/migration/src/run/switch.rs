@@ -63,14 +63,14 @@ impl Run {
 
     /// The standby takes writes and is close behind.
     pub(super) async fn prove(&mut self, standby: ShardUid, epoch: i64) {
-        match self.test_write(Purge { shard: standby, epoch }).await {
-            Ok(()) => {}
+        let written = match self.test_write(Purge { shard: standby, epoch }).await {
+            Ok(written) => written,
             Err(ShipError::Refused(_)) => return self.driver.refused(),
             Err(error) => {
                 self.waiting = Some(error.to_string());
                 return self.nap(RETRY).await;
             }
-        }
+        };
         if self.driver.stored().is_some_and(|record| record.options.no_copy) {
             return self.driver.proved(epoch);
         }
@@ -82,6 +82,11 @@ impl Run {
         };
         match read {
             Ok(revision) if self.reach(CLOSE, |s| s.begun && s.whole && s.watermark >= revision).await => {
+                // Under the seal there is no time to wait for a watch that broke.
+                if !self.reach(CLOSE, |s| s.seen >= written).await {
+                    self.waiting = Some("what ends on the standby by itself is not heard of yet".to_owned());
+                    return self.nap(RETRY).await;
+                }
                 self.waiting = None;
                 self.driver.proved(epoch);
             }
@@ -113,11 +118,13 @@ impl Run {
     }
 
     /// Where something is shipped, its own order has to be kept to.
-    async fn test_write(&self, standby: Purge) -> Result<(), ShipError> {
+    ///
+    /// Gives the revision that it was written at; 0 where nothing is shipped.
+    async fn test_write(&self, standby: Purge) -> Result<i64, ShipError> {
         let write = async {
             match &self.ship {
-                Some(active) => active.shipper().probe().await.map(drop),
-                None => self.setup.ships.probe(&self.setup.route, standby).await,
+                Some(active) => active.shipper().probe().await,
+                None => self.setup.ships.probe(&self.setup.route, standby).await.map(|()| 0),
             }
         };
         let shard = self.setup.shards.name(standby.shard);
@@ -181,7 +188,7 @@ impl Run {
         // What brought it up to date was a write under the epoch already.
         if self.caught != Some(seal) {
             match self.test_write(Purge { shard: standby, epoch }).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(ShipError::Refused(_)) => return self.driver.refused(),
                 Err(error) => {
                     self.trouble = Some(error.to_string());

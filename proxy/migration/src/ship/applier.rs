@@ -22,6 +22,7 @@ use super::pending::Pending;
 use super::progress::Progress;
 use super::requests::Request;
 use super::status::{Shipped, Slow};
+use super::verify;
 use super::{Limits, Refused, ShipError, Shipment};
 
 /// An idle route's watermark is stored this often.
@@ -201,7 +202,9 @@ impl Applier {
     async fn work(&mut self) -> Result<bool, ShipError> {
         self.watch_again().await?;
         let shipped = self.apply().await?;
-        let looked = self.fill().await? | self.sweep().await?;
+        // What is compacted cannot be read where the standby is: the log comes first.
+        let looked =
+            verify::unless_compacted(self.fill().await)? | verify::unless_compacted(self.sweep().await)?;
         Ok(shipped | looked | self.copy().await?)
     }
 
@@ -325,6 +328,7 @@ impl Applier {
             }
             status.whole = whole;
             status.holes = self.holes.len();
+            status.seen = self.holes.seen();
             status.copied = !copying;
             status.watermark = progress.watermark;
             status.owner = status.owner.max(progress.watermark);

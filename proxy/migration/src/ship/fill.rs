@@ -121,7 +121,7 @@ impl Applier {
             range.revision = at;
             range
         };
-        // An error where it is compacted: the watermark moves on.
+        // An error where it is compacted, until the watermark has moved on.
         let (_, found) = Shard(&self.job.from).read(keys.iter().map(read).collect()).await?;
         let found = found.into_iter().map(|range| range.kvs.into_iter().next());
         let changes: Vec<Change> =

@@ -4,13 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_prism_ownership::{ShardUid, keys};
+use etcd_prism_proto::mvccpb::KeyValue;
 use etcd_prism_routing::ShardId;
+use etcd_prism_upstream::reply::MAX_REPLY;
 use etcd_prism_upstream::{ShardPool, UpstreamError};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::intervals::range;
 use super::io::Shard;
 
 /// Brings leases to standbys.
@@ -110,6 +114,9 @@ impl Bringer {
             }
             // Only the owner knows that it has ended. A lease that it still has must be brought.
             if Shard(owner).time_to_live(*lease).await?.is_some() {
+                // Granted again since: another lease with the same id.
+                self.short.remove(lease);
+                self.brought.remove(lease);
                 let reason = format!("lease {lease:x} could not be brought there yet");
                 return Err(Shard(standby).bad(&reason));
             }
@@ -134,6 +141,8 @@ const AT_ONCE: usize = 16;
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Between two looks whether a copy is known as one.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Between two looks for copies that were lost.
+const RECORDED: Duration = Duration::from_secs(5);
 
 /// Renews, on the standby, the leases that the owner has too, for as long as this future is polled: what is alive on the
 /// owner does not end on the standby first. While the owner does not answer, what it had counts as alive, for an hour. Also
@@ -141,15 +150,44 @@ const AGAIN: Duration = Duration::from_secs(60);
 pub async fn keep_standby_leases(
     route: String,
     owner: Arc<ShardPool>,
-    standby: Arc<ShardPool>,
+    (standby, uid): (Arc<ShardPool>, ShardUid),
     leases: Arc<dyn Leases>,
 ) {
-    let (told, both) = watch::channel(HashSet::new());
+    let (told, found) = watch::channel(Found::default());
     let id = standby.shard().id;
-    tokio::join!(renew(owner, standby, told), look_after(route, id, leases, both));
+    tokio::join!(renew(owner, (standby, uid), told), look_after(route, id, leases, found));
 }
 
-async fn renew(owner: Arc<ShardPool>, standby: Arc<ShardPool>, told: watch::Sender<HashSet<i64>>) {
+/// What was found on both shards.
+#[derive(Debug, Default)]
+struct Found {
+    /// Leases that both have.
+    both: HashSet<i64>,
+    /// Leases that the owner has, with a record that the standby has them, and the standby lacks: copies that were lost, under
+    /// which there is no key perhaps. If they stayed away, they would count as lost as soon as the standby rules.
+    lost: Vec<i64>,
+}
+
+/// The leases that the owner has a record of, that the standby has them.
+async fn recorded(owner: &ShardPool, standby: ShardUid) -> Result<Vec<i64>, UpstreamError> {
+    let mut request = range(keys::LEASES.key, keys::LEASES.range_end);
+    request.keys_only = true;
+    let (_, page) = Shard(owner).page(&request, MAX_REPLY).await?;
+    let name = format!("/{standby}");
+    let lease = |kv: &KeyValue| {
+        let rest = kv.key.strip_prefix(keys::LEASES.key)?;
+        let id = std::str::from_utf8(rest.strip_suffix(name.as_bytes())?).ok()?;
+        i64::from_str_radix(id, 16).ok()
+    };
+    Ok(page.kvs.iter().filter_map(lease).collect())
+}
+
+async fn renew(
+    owner: Arc<ShardPool>,
+    (standby, uid): (Arc<ShardPool>, ShardUid),
+    told: watch::Sender<Found>,
+) {
+    let mut recorded_at: Option<Instant> = None;
     let mut alive: HashSet<i64> = HashSet::new();
     let mut heard = Instant::now();
     let mut due: HashMap<i64, Instant> = HashMap::new();
@@ -176,7 +214,15 @@ async fn renew(owner: Arc<ShardPool>, standby: Arc<ShardPool>, told: watch::Send
         let now = Instant::now();
         let is_due = |lease: &i64| due.get(lease).is_none_or(|at| *at <= now);
         let now_due: Vec<i64> = both.iter().copied().filter(is_due).collect();
-        told.send_replace(both);
+        let mut lost = Vec::new();
+        if recorded_at.is_none_or(|at| at.elapsed() >= RECORDED) && heard.elapsed() < LOOK {
+            recorded_at = Some(now);
+            match recorded(&owner, uid).await {
+                Ok(found) => lost.extend(found.iter().filter(|id| alive.contains(id) && !both.contains(id))),
+                Err(error) => tracing::debug!(%error, "the owner's records of leases cannot be read"),
+            }
+        }
+        told.send_replace(Found { both, lost });
         let standby = &standby;
         let renew = |lease| async move { (lease, Shard(standby).keep_alive(lease).await) };
         let mut renewed = stream::iter(now_due).map(renew).buffer_unordered(AT_ONCE);
@@ -204,15 +250,17 @@ async fn look_after(
     route: String,
     standby: ShardId,
     leases: Arc<dyn Leases>,
-    mut both: watch::Receiver<HashSet<i64>>,
+    mut found: watch::Receiver<Found>,
 ) {
     let mut looked: HashMap<i64, Instant> = HashMap::new();
-    while both.changed().await.is_ok() {
-        let there = both.borrow_and_update().clone();
-        looked.retain(|lease, _| there.contains(lease));
+    while found.changed().await.is_ok() {
         let now = Instant::now();
-        let is_due = |lease: &i64| looked.get(lease).is_none_or(|at| now.duration_since(*at) >= AGAIN);
-        let now_due: Vec<i64> = there.into_iter().filter(is_due).collect();
+        let now_due: Vec<i64> = {
+            let Found { both, lost } = &*found.borrow_and_update();
+            looked.retain(|lease, _| both.contains(lease));
+            let is_due = |lease: &i64| looked.get(lease).is_none_or(|at| now.duration_since(*at) >= AGAIN);
+            both.iter().copied().filter(is_due).chain(lost.iter().copied()).collect()
+        };
         let (leases, route) = (&leases, &route);
         let look = |lease| async move { (lease, leases.bring(route, standby, &[lease]).await) };
         let mut found = stream::iter(now_due).map(look).buffer_unordered(AT_ONCE);

@@ -14,6 +14,8 @@ pub struct Shipped {
     pub whole: bool,
     /// Keys that may have ended by themselves on the standby, and are being looked at.
     pub holes: usize,
+    /// Deletes on the standby are known up to this raw revision of the standby's.
+    pub seen: i64,
     /// Every key has been read. It is [whole](Self::whole) once the log has reached what was read.
     pub copied: bool,
     /// Everything the owner did up to this raw revision has been applied, as far as its keys have been copied.

@@ -74,6 +74,9 @@ pub struct Mismatch {
 pub enum Difference {
     #[error("is missing")]
     Missing,
+    /// Others than proxies wrote it where no reign of the route is, or its provenance is gone.
+    #[error("has revisions on the owner that cannot be told")]
+    Unreadable,
     #[error("is not on the owner")]
     Extra,
     #[error("has another value")]
@@ -168,7 +171,9 @@ impl Verify<'_> {
         if found.is_empty() {
             return Ok(());
         }
-        self.shipper.repair(found.iter().map(|mismatch| mismatch.key.clone()).collect()).await?;
+        // What nobody can number cannot be written either.
+        let writable = found.iter().filter(|mismatch| mismatch.difference != Difference::Unreadable);
+        self.shipper.repair(writable.map(|mismatch| mismatch.key.clone()).collect()).await?;
         let left = self.look_again(found.clone()).await?;
         found.retain(|mismatch| !left.iter().any(|left| left.key == mismatch.key));
         self.compared.repaired.add(found);
@@ -320,6 +325,14 @@ impl Verify<'_> {
         }
         tracing::debug!(route = %self.job.route, %error, "the comparison is tried again");
         Ok(())
+    }
+}
+
+/// Nothing was done, if all that is wrong is that what was to be read is compacted.
+pub(super) fn unless_compacted(done: Result<bool, ShipError>) -> Result<bool, ShipError> {
+    match done {
+        Err(ShipError::Upstream(error)) if is_compacted(&error) => Ok(false),
+        done => done,
     }
 }
 

@@ -128,26 +128,13 @@ pub fn decide(
     }
 }
 
-/// How many reigns a line has at most. What is older lies below the floor: that was sixteen switches ago.
-const REIGNS: usize = 16;
-
 /// Row 5, the commit point: all of it comes from the stored `flipping`, and from what never changes: `earlier` is the line
 /// that ends with the owner's reign.
 ///
 /// # Errors
 /// The owner is not flipping to this shard, or the epoch has passed.
-pub fn flip(
-    route: &str,
-    owner: &Standing,
-    target: &Standing,
-    mut earlier: Vec<Reign>,
-) -> Result<Txn, NotNow> {
-    let (after, mut floor, since) = granted("flip", owner, target)?;
-    let cut = (earlier.len() + 1).saturating_sub(REIGNS);
-    earlier.drain(..cut);
-    if let (1.., Some(oldest)) = (cut, earlier.first()) {
-        floor = floor.max(oldest.after);
-    }
+pub fn flip(route: &str, owner: &Standing, target: &Standing, earlier: Vec<Reign>) -> Result<Txn, NotNow> {
+    let (after, floor, since) = granted("flip", owner, target)?;
     let state = State::Open { peer: Some(owner.shard) };
     let fence = Fence { n: owner.fence.n, definition: owner.fence.definition, shard: target.shard, state };
     Ok(Txn::opening(route, target.revision, fence, Begin { after, floor, since, earlier }))

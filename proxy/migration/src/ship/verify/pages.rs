@@ -16,8 +16,8 @@ pub(super) fn differences(mut ours: &[Known<'_>], mut theirs: &[Known<'_>]) -> V
     loop {
         match (ours, theirs) {
             ([], []) => return out,
-            ([(kv, _), rest @ ..], []) => {
-                found(kv, Difference::Missing);
+            ([(kv, record), rest @ ..], []) => {
+                found(kv, missing(record.as_ref()));
                 ours = rest;
             }
             ([], [(kv, _), rest @ ..]) => {
@@ -26,7 +26,7 @@ pub(super) fn differences(mut ours: &[Known<'_>], mut theirs: &[Known<'_>]) -> V
             }
             ([our, our_rest @ ..], [their, their_rest @ ..]) => match our.0.key.cmp(&their.0.key) {
                 Ordering::Less => {
-                    found(our.0, Difference::Missing);
+                    found(our.0, missing(our.1.as_ref()));
                     ours = our_rest;
                 }
                 Ordering::Greater => {
@@ -44,12 +44,18 @@ pub(super) fn differences(mut ours: &[Known<'_>], mut theirs: &[Known<'_>]) -> V
     }
 }
 
+fn missing(record: Option<&ProvenanceRecord>) -> Difference {
+    record.map_or(Difference::Unreadable, |_| Difference::Missing)
+}
+
 fn difference(our: &Known<'_>, their: &Known<'_>) -> Option<Difference> {
-    if our.0.value != their.0.value {
+    if our.1.is_none() {
+        Some(Difference::Unreadable)
+    } else if our.0.value != their.0.value {
         Some(Difference::Value)
     } else if our.0.lease != their.0.lease {
         Some(Difference::Lease)
-    } else if our.1.is_none() || our.1 != their.1 {
+    } else if our.1 != their.1 {
         Some(Difference::Numbers)
     } else {
         None

@@ -8,6 +8,12 @@ impl Driver {
     /// The owner is sealed.
     pub(super) fn switching(&mut self, pair: &Pair) -> Result<Command, Reason> {
         self.claimed = true;
+        let ours = self.switch.as_ref().is_some_and(|switch| switch.seal == pair.owner.revision);
+        let standby = pair.standby.as_ref().map(|standby| (standby.shard, standby.revision));
+        if !ours && self.held.is_some() && standby.is_some() && self.held != standby {
+            // Whoever has taken over has sealed it, and may be about to switch.
+            return Err(Reason::Superseded);
+        }
         if let Some(why) = self.against(pair) {
             self.give_up(why);
             return self.row(rows::abort(&self.route, &pair.owner));

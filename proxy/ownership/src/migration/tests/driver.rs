@@ -147,6 +147,22 @@ fn every_new_driver_raises_and_the_old_one_steps_down() {
 }
 
 #[test]
+fn who_was_superseded_leaves_the_seal_of_the_next_one_alone() {
+    let mut cluster = cluster();
+    let mut first = driver(1, create(false));
+    run(&mut cluster, &mut first);
+    let mut second = driver(2, create(false));
+    run(&mut cluster, &mut second);
+    second.want(Goal::Switch { to: B });
+    let decides = |c: &Command| matches!(c, Command::Probe { .. });
+    run_until(&mut cluster, &mut second, &decides);
+    first.look_again();
+    assert_eq!(run(&mut cluster, &mut first), Command::Stop(Reason::Superseded));
+    assert_eq!(cluster.state(A, ROUTE), "sealed");
+    assert_eq!(run(&mut cluster, &mut second), Command::Done(Outcome::Switched { owner: B }));
+}
+
+#[test]
 fn a_seal_is_never_taken_over() {
     let mut cluster = cluster();
     let mut first = driver(1, create(false));

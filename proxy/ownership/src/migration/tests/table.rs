@@ -1,7 +1,6 @@
 //! The rows, one by one.
 
 use super::*;
-use crate::timeline::Reign;
 
 /// The states of the first fence that a row takes, by name.
 fn takes(row: impl Fn(&Standing) -> Result<Txn, rows::NotNow>) -> Vec<&'static str> {
@@ -75,23 +74,6 @@ fn ce30_31_a_flip_takes_everything_from_what_is_stored() {
                 && rows::kill(ROUTE, &owner, &target).is_err()
         );
     }
-}
-
-#[test]
-fn a_line_has_sixteen_reigns_at_most() {
-    let owner = standing(A, 20, 4, flipping(B, 9));
-    let line = |len: u64| -> Vec<Reign> {
-        (0..len).map(|n| Reign { n, shard: A, after: n as i64 * 3, raw_start: 1 }).collect()
-    };
-    let begun = |earlier: Vec<Reign>| {
-        let txn = rows::flip(ROUTE, &owner, &standing(B, 9, 3, importing(A)), earlier).unwrap();
-        match txn.puts[1].1.clone() {
-            Write::Reign(record) => (record.earlier, record.floor),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(begun(line(15)), (line(15), 3));
-    assert_eq!(begun(line(17)), (line(17).split_off(2), 6), "what was cut off is below the floor");
 }
 
 #[test]
