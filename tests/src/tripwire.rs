@@ -234,8 +234,13 @@ impl Shared {
                 (trip.at, trip.times) = (trip.at + 1, 0);
             }
         }
-        let longest = trip.trail.iter().map(|mark| mark.bytes.len()).max().unwrap_or(0);
-        tail.drain(..from.max(tail.len().saturating_sub(longest.saturating_sub(1))));
+        tail.drain(..from);
+        // Nothing that was whole before: a mark that came too early does not count later.
+        let begins = |rest: &[u8]| {
+            trip.trail.iter().any(|mark| mark.bytes.len() > rest.len() && mark.bytes.starts_with(rest))
+        };
+        let kept = (0..tail.len()).find(|at| begins(&tail[*at..])).unwrap_or(tail.len());
+        tail.drain(..kept);
         if trip.at == trip.trail.len() {
             let side = trip.side;
             *guard = None;
