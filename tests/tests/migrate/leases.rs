@@ -8,6 +8,7 @@ use etcd_prism_proto::etcdserverpb::{
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::request::{get, put};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::load::Watcher;
 use crate::rig::{PODS, Rig};
@@ -27,6 +28,13 @@ pub async fn renew(client: &Client, id: i64) -> i64 {
     let request = tokio_stream::once(LeaseKeepAliveRequest { id });
     let mut answers = client.lease().lease_keep_alive(request).await.expect("a stream").into_inner();
     answers.message().await.expect("an answer").expect("an answer").ttl
+}
+
+async fn renew_on(client: Client, id: i64) {
+    loop {
+        renew(&client, id).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 pub async fn put_under(rig: &mut Rig, name: &str, lease: i64) {
@@ -63,8 +71,10 @@ async fn leases_go_with_their_keys() {
     client.lease().lease_revoke(LeaseRevokeRequest { id: revoked }).await.expect("a revoke");
     died(&mut rig, &mut watcher, "revoked").await;
     assert_eq!(renew(&client, kept).await, TTL);
-    // Nobody renews it any more.
+    // Nobody renews it any more. The other one must not end beside it.
+    let renewing = AbortOnDropHandle::new(tokio::spawn(renew_on(client.clone(), kept)));
     died(&mut rig, &mut watcher, "left").await;
+    drop(renewing);
     assert!(since.elapsed() > Duration::from_secs(2), "it died early, after {:?}", since.elapsed());
     // As it is told, so it is: with one deletion each.
     rig.put("after", b"x").await;

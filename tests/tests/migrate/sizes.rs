@@ -9,7 +9,7 @@ use etcd_prism_proto::etcdserverpb::{CompactionRequest, RangeRequest};
 use etcd_prism_tests::client::Client;
 use etcd_prism_tests::history::current_revision;
 use etcd_prism_tests::proxy::rss_of;
-use etcd_prism_tests::request::{list, put, txn};
+use etcd_prism_tests::request::{get, list, put, txn};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -166,7 +166,6 @@ async fn the_source_is_compacted_again_and_again() {
     let mut rig = Rig::start().await;
     rig.fill(400).await;
     let clients = rig.clients();
-    let mut watcher = Watcher::open(&clients[1], rig.oracle.revision() + 1).await;
     let load = Load::start(&clients, Duration::from_millis(2));
     rig.migrate(0, "create", &["--to", "b", "--keys-per-second", "150"]).await;
     let source = rig.shard("a");
@@ -175,6 +174,10 @@ async fn the_source_is_compacted_again_and_again() {
         source.kv().compact(CompactionRequest { revision, physical: true }).await.expect("a compaction");
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
+    // A fence that is written makes proxies watch anew, which a compaction to the last revision may overtake: not before now.
+    let found = clients[1].kv().range(get(PODS)).await.expect("a read").into_inner();
+    let from = found.header.expect("a header").revision + 1;
+    let mut watcher = Watcher::open(&clients[1], from).await;
     rig.migrate(1, "throttle", &["--keys-per-second", "0"]).await;
     rig.copied(1).await;
     rig.migrate_soon(1, "verify").await;
