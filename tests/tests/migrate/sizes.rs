@@ -164,6 +164,7 @@ async fn values_of_a_megabyte_and_a_half() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_source_is_compacted_again_and_again() {
     let mut rig = Rig::start().await;
+    rig.proxies.iter().for_each(|proxy| proxy.expect_log("migration: begun anew"));
     rig.fill(400).await;
     let clients = rig.clients();
     let load = Load::start(&clients, Duration::from_millis(2));
