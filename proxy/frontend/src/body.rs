@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use crate::kv::open::Opened;
+use crate::kv::parts::Parts;
 use crate::relay::Relay;
 
 /// An error inside a body resets the stream. It carries a text for the log.
@@ -46,6 +47,8 @@ pub enum ResponseBody {
     Empty,
     /// Data that is there, then trailers.
     Ready { data: Option<Bytes>, trailers: Option<HeaderMap> },
+    /// A message that is held in parts, then trailers.
+    Parts { parts: Parts, trailers: Option<HeaderMap> },
     /// A shard's reply, passed on as it comes.
     Forward(Box<Forward>),
     /// A shard's stream of messages, passed on as it comes.
@@ -140,6 +143,9 @@ impl Body for ResponseBody {
             Self::Ready { data, trailers } => Poll::Ready(
                 data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
             ),
+            Self::Parts { parts, trailers } => Poll::Ready(
+                parts.next().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
+            ),
             Self::Forward(forward) => forward.poll(cx),
             Self::Relay(relay) => relay.poll(cx),
             Self::Stream(frames) => frames.poll_recv(cx).map(|f| f.map(Ok)),
@@ -155,6 +161,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Ready { data, trailers } => data.is_none() && trailers.is_none(),
+            Self::Parts { parts, trailers } => parts.len() == 0 && trailers.is_none(),
             Self::Tonic(body) => body.is_end_stream(),
             Self::Http(body) => body.is_end_stream(),
             Self::Forward(_) | Self::Relay(_) | Self::Stream(_) | Self::Queue(_) => false,

@@ -5,6 +5,7 @@ pub mod exchange;
 pub mod forward;
 pub mod leased;
 pub mod open;
+pub mod parts;
 pub mod range;
 pub mod span;
 pub mod stream;

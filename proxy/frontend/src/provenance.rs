@@ -81,15 +81,21 @@ pub async fn translate(
 ) -> Result<Pieces, RequestError> {
     let mut known = Known::new(cx, reign);
     loop {
-        let unread = match translate::reply(kind, message, &known.line()?, header) {
-            Ok(pieces) => return Ok(pieces),
-            Err(ReplyError::Unread(keys)) => keys,
-            Err(ReplyError::Outside(outside)) => return Err(outside.into()),
-            Err(error) => return Err(reign.bad(cx, &error)),
+        let unread = match known.reply(kind, message, header)? {
+            Translated::Whole(pieces) => return Ok(pieces),
+            Translated::Unread(keys) => keys,
         };
         let revision = response::revision(message).map_err(|error| reign.bad(cx, &error))?;
         known.read(revision, unread).await?;
     }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Translated {
+    Whole(Pieces),
+    /// The provenance of these keys has to be read first, each named once and in order.
+    Unread(Vec<Bytes>),
 }
 
 /// What is known of provenance while one message is translated. What was read for it is kept beside the cache, which is
@@ -118,6 +124,19 @@ impl<'a> Known<'a> {
             None => cache.get(self.reign.route, n, key),
         };
         self.reign.line.in_reign(self.reign.index, look).ok_or_else(compacted)
+    }
+
+    /// Translates a message, or a part of one that begins and ends with a field, with what is known.
+    ///
+    /// # Errors
+    /// As [`translate()`].
+    pub fn reply(&self, kind: Kind<'_>, message: &Bytes, header: Header) -> Result<Translated, RequestError> {
+        match translate::reply(kind, message, &self.line()?, header) {
+            Ok(pieces) => Ok(Translated::Whole(pieces)),
+            Err(ReplyError::Unread(keys)) => Ok(Translated::Unread(keys)),
+            Err(ReplyError::Outside(outside)) => Err(outside.into()),
+            Err(error) => Err(self.reign.bad(self.cx, &error)),
+        }
     }
 
     /// Reads the provenance of these keys, each named once and in order, at a revision of the shard.

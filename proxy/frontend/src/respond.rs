@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::ResponseBody;
+use crate::kv::parts::Parts;
 
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -27,6 +28,12 @@ pub fn message(parts: &[&[u8]]) -> Response<ResponseBody> {
 pub fn ready(frame: Bytes) -> Response<ResponseBody> {
     let trailers = Some(trailers(&Status::new(Code::Ok, "")));
     with_body(ResponseBody::Ready { data: Some(frame), trailers })
+}
+
+/// The same of a frame in parts.
+pub fn parts(frame: Parts) -> Response<ResponseBody> {
+    let trailers = Some(trailers(&Status::new(Code::Ok, "")));
+    with_body(ResponseBody::Parts { parts: frame, trailers })
 }
 
 /// A reply that consists of a status.

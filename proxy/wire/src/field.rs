@@ -68,6 +68,13 @@ impl<'a> Field<'a> {
     }
 }
 
+/// How many bytes from the beginning of what has come of a message are whole fields. What follows is cut off, or malformed:
+/// that shows once all has come.
+#[inline]
+pub fn whole(begun: &[u8]) -> usize {
+    Fields::new(begun).map_while(Result::ok).last().map_or(0, |field| field.end)
+}
+
 /// Iterates over the fields of `message`. It stops after the first error; a message was well-formed (at this level) if
 /// the iterator ended without one.
 #[derive(Debug, Clone)]

@@ -10,7 +10,6 @@ use etcd_prism_routing::{Footprint, ShardId};
 use etcd_prism_upstream::{Class, Place, Retry, UpstreamError, reply, rpc};
 use etcd_prism_wire::fence::{self, Form, Verdict};
 use etcd_prism_wire::request::TxnShape;
-use etcd_prism_wire::translate::Pieces;
 use etcd_prism_wire::{Code, Status, frame, response};
 use http::HeaderMap;
 use tokio::time::Instant;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::{RequestError, compacted};
 use crate::kv::open::{self, Opened, Opening};
+use crate::kv::parts::Parts;
 use crate::kv::{forward, translated};
 use crate::metrics::Routed;
 use crate::place::{self, Grant, Placement};
@@ -106,7 +106,7 @@ pub enum Answer {
     /// A message that was read whole, without our header.
     Message(Bytes),
     /// The same, translated.
-    Pieces(Pieces),
+    Parts(Parts),
 }
 
 /// Asks once.
@@ -216,7 +216,7 @@ pub async fn whole(answer: Answer, shard: &str, max: usize) -> Result<Bytes, Req
         Answer::Early(headers) => return Err(early(&headers, shard)),
         Answer::Open(opened) => return Ok(opened.read_with_header(shard, max).await?),
         Answer::Message(message) => message,
-        Answer::Pieces(pieces) => pieces.into_bytes(),
+        Answer::Parts(parts) => parts.into_bytes(),
     };
     if message.len() > max {
         let text = format!("grpc: received message larger than max ({} vs. {max})", message.len());

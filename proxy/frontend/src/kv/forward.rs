@@ -1,10 +1,9 @@
 //! Sends a call to one shard and passes the reply on.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::{Call, Class, Place, Retry, UpstreamError};
 use etcd_prism_wire::frame::{self, PREFIX_LEN};
-use etcd_prism_wire::translate::Pieces;
 use http::Response;
 use http::uri::PathAndQuery;
 
@@ -68,7 +67,7 @@ pub async fn answer(
     match answer {
         Answer::Early(headers) => Ok(respond::early(headers)),
         Answer::Message(message) => Ok(message_of(cx, &message)),
-        Answer::Pieces(pieces) => Ok(pieces_of(cx, pieces)),
+        Answer::Parts(parts) => Ok(parts.into_response(&cx.gateway().identity.header_patch)),
         Answer::Open(opened) => {
             let shard = &cx.worker.pool(grant.shard).shard().name;
             Ok(pass_on(shard, opened, ask.class, ask.kind.retry()).await?)
@@ -79,17 +78,6 @@ pub async fn answer(
 /// A message that was read whole, its header made ours.
 fn message_of(cx: &Context, message: &[u8]) -> Response<ResponseBody> {
     respond::message(&[message, &cx.gateway().identity.header_patch])
-}
-
-/// The same of a message in pieces. They are put together: on the wire each would be a frame.
-fn pieces_of(cx: &Context, pieces: Pieces) -> Response<ResponseBody> {
-    let patch = &cx.gateway().identity.header_patch;
-    let len = pieces.len() + patch.len();
-    let mut data = BytesMut::with_capacity(PREFIX_LEN + len);
-    data.extend_from_slice(&frame::prefix(len));
-    data.put(pieces);
-    data.extend_from_slice(patch);
-    respond::ready(data.freeze())
 }
 
 /// A reply of moderate size is read whole, a larger one passes through.

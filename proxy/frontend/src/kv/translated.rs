@@ -4,6 +4,7 @@
 //! back. What cannot be told from the request alone is asked of the shard first. Nothing of this outlives a request that
 //! has to be placed anew: the translation begins again with what the client sent.
 
+mod list;
 mod range;
 mod txn;
 
@@ -15,6 +16,7 @@ use tokio::sync::SemaphorePermit;
 use crate::context::Context;
 use crate::error::{RequestError, SERVER_STOPPED};
 use crate::kv::exchange::{self, Answer, Ask, Kind};
+use crate::kv::open::Opened;
 use crate::place::{Grant, Moved};
 use crate::provenance::{self, Reign};
 
@@ -54,7 +56,7 @@ async fn same(
         Sent::Message(held) => held,
     };
     let pieces = provenance::translate(cx, Reign::present(moved), kind, &held.message, Header::Exact).await?;
-    Ok(Answer::Pieces(pieces))
+    Ok(Answer::Parts(pieces.into()))
 }
 
 /// What a shard answered, in its own revisions.
@@ -75,16 +77,22 @@ async fn send<'a>(cx: &'a Context, grant: &Grant, request: &Ask<'_>) -> Result<S
     hold(cx, answer, &cx.worker.pool(grant.shard).shard().name).await
 }
 
-/// Reads an answer whole. Of the large ones only a few are held at a time.
+/// Reads an answer whole.
 async fn hold<'a>(cx: &'a Context, answer: Answer, shard: &str) -> Result<Sent<'a>, RequestError> {
     let turn = match &answer {
         Answer::Early(_) => return Ok(Sent::Early(answer)),
-        Answer::Open(opened) if opened.message_len() > LARGE => {
-            let stopped = |_| Status::new(Code::Unavailable, SERVER_STOPPED);
-            Some(cx.worker.translations.acquire().await.map_err(stopped)?)
-        }
+        Answer::Open(opened) => turn(cx, opened).await?,
         _ => None,
     };
     let message = exchange::whole(answer, shard, MAX_HELD).await?;
     Ok(Sent::Message(Held { message, _turn: turn }))
+}
+
+/// Of the large messages only a few are held at a time.
+async fn turn<'a>(cx: &'a Context, opened: &Opened) -> Result<Option<SemaphorePermit<'a>>, RequestError> {
+    if opened.message_len() <= LARGE {
+        return Ok(None);
+    }
+    let stopped = |_| Status::new(Code::Unavailable, SERVER_STOPPED);
+    Ok(Some(cx.worker.translations.acquire().await.map_err(stopped)?))
 }

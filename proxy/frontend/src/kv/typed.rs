@@ -89,7 +89,7 @@ async fn send<R: Message + Default>(
         let (message, header) = match answer {
             Answer::Early(headers) => return Err(exchange::early(&headers, shard)),
             Answer::Message(message) => (message, cx.gateway().identity.header_patch.clone()),
-            Answer::Pieces(pieces) => (pieces.into_bytes(), cx.gateway().identity.header_patch.clone()),
+            Answer::Parts(parts) => (parts.into_bytes(), cx.gateway().identity.header_patch.clone()),
             Answer::Open(opened) => {
                 let header = opened.patch.clone();
                 (opened.read(shard, MAX_REPLY).await?, header)

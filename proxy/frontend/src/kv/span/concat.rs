@@ -4,11 +4,10 @@
 //! win. The length of a reply is known from its first bytes, so the length of the merged message is known before its
 //! first byte is sent, and the replies stream through.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use etcd_prism_routing::Segment;
 use etcd_prism_upstream::{Class, UpstreamError, reply};
 use etcd_prism_wire::patch::Patch;
-use etcd_prism_wire::translate::Pieces;
 use etcd_prism_wire::{Code, Status, frame};
 use http::Response;
 use http_body::Frame;
@@ -20,11 +19,9 @@ use crate::body::ResponseBody;
 use crate::error::RequestError;
 use crate::kv::exchange::{self, Answer, Ask, Kind};
 use crate::kv::open::Opened;
+use crate::kv::parts::Parts;
 use crate::place::Group;
 use crate::respond;
-
-/// Bytes of a translated reply that leave in one frame.
-const CHUNK: usize = 256 << 10;
 
 /// A segment's reply.
 struct Part {
@@ -36,14 +33,14 @@ enum Message {
     /// As it comes from the shard.
     Open(Opened),
     /// Translated, and so held whole.
-    Whole(Pieces),
+    Whole(Parts),
 }
 
 impl Part {
     fn len(&self) -> usize {
         match &self.message {
             Message::Open(opened) => opened.message_len(),
-            Message::Whole(pieces) => pieces.len(),
+            Message::Whole(parts) => parts.len(),
         }
     }
 
@@ -51,10 +48,7 @@ impl Part {
     async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         match &mut self.message {
             Message::Open(opened) => opened.next(&self.shard).await,
-            Message::Whole(pieces) => {
-                let len = pieces.len().min(CHUNK);
-                Ok((len > 0).then(|| pieces.copy_to_bytes(len)))
-            }
+            Message::Whole(parts) => Ok(parts.next()),
         }
     }
 }
@@ -106,7 +100,7 @@ async fn open(plan: Plan<'_>, segment: &Segment<'_, Group>) -> Result<Part, Requ
     let name = shard.name.clone();
     let message = match exchange::bounded(plan.cx, grant.shard, deadline, ask).await? {
         Answer::Open(opened) => Message::Open(opened),
-        Answer::Pieces(pieces) => Message::Whole(pieces),
+        Answer::Parts(parts) => Message::Whole(parts),
         Answer::Early(headers) => return Err(exchange::early(&headers, &name)),
         Answer::Message(_) => return Err(malformed(plan.cx, grant, &"a read cannot fail").into()),
     };

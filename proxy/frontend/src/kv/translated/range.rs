@@ -9,14 +9,14 @@ use etcd_prism_wire::patch::Patch;
 use etcd_prism_wire::translate::{self, Header, Line, RangeRewrite};
 use etcd_prism_wire::{frame, request, response};
 
-use super::{Sent, hold, send};
+use super::list;
 use crate::context::Context;
 use crate::error::{RequestError, compacted};
 use crate::kv::exchange::{self, Answer, Ask, PRESENT};
 use crate::kv::forward;
 use crate::kv::open::{self, Opening};
 use crate::place::{Grant, Moved};
-use crate::provenance::{self, Known, Reign};
+use crate::provenance::{Known, Reign};
 
 /// The field of a RangeRequest.
 const SERIALIZABLE: u32 = 7;
@@ -52,16 +52,13 @@ async fn present(
     let kind = select.as_ref().map_or(translate::Kind::Range, translate::Kind::Selected);
     let mut request = Ask { frame: patched(request, &patch), revision: PRESENT, ..request.clone() };
     loop {
-        let held = match send(cx, grant, &request).await? {
-            Sent::Early(early) => return Ok(early),
-            Sent::Message(held) => held,
-        };
-        match provenance::translate(cx, reign, kind, &held.message, Header::Exact).await {
+        let answer = exchange::ask_raw(cx, grant, &request).await?;
+        match list::translate(cx, reign, grant.shard, kind, answer, Header::Exact).await {
             // A lagging member, that has not seen the beginning of the reign.
             Err(RequestError::Outside(_)) if is_serializable && !request.must_be_fenced => {
                 request.must_be_fenced = true;
             }
-            pieces => return pieces.map(Answer::Pieces),
+            answer => return answer,
         }
     }
 }
@@ -84,22 +81,14 @@ async fn past(
     call.place = request.place;
     let pool = cx.worker.pool(at.shard);
     let read = async {
-        let answer = match open::open(pool, call, None, &cx.gateway().identity).await? {
+        Ok(match open::open(pool, call, None, &cx.gateway().identity).await? {
             Opening::Early(headers) => Answer::Early(headers),
             Opening::Open(opened) => Answer::Open(opened),
             Opening::Failed(message) => Answer::Message(message),
-        };
-        hold(cx, answer, &pool.shard().name).await
+        })
     };
-    let (sent, present) = futures_util::try_join!(read, present_revision(cx, grant, moved))?;
-    match sent {
-        Sent::Early(early) => Ok(early),
-        Sent::Message(held) => {
-            let header = Header::At(present);
-            let pieces = provenance::translate(cx, reign, kind, &held.message, header).await?;
-            Ok(Answer::Pieces(pieces))
-        }
-    }
+    let (answer, present) = futures_util::try_join!(read, present_revision(cx, grant, moved))?;
+    list::translate(cx, reign, at.shard, kind, answer, Header::At(present)).await
 }
 
 /// The present revision of the route, read by right of `grant`.

@@ -71,7 +71,7 @@ pub(super) async fn ask(
         match provenance::translate(cx, txn.reign, kind, &message, Header::Exact).await {
             // All that it reads was read serializably, from a member that has not seen the beginning of the reign.
             Err(RequestError::Outside(_)) if !shape.writes && !must_be_fenced => must_be_fenced = true,
-            pieces => return pieces.map(Answer::Pieces),
+            pieces => return Ok(Answer::Parts(pieces?.into())),
         }
     }
     Err(Status::new(Code::Unavailable, TIMED_OUT).into())

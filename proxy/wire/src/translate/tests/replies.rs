@@ -230,3 +230,25 @@ fn fields_in_any_order() {
     };
     assert_eq!(got.kvs, [expect]);
 }
+
+#[test]
+fn a_list_translated_in_parts_is_the_same() {
+    let (raw, shown_pairs) = pairs();
+    let of = |kvs: Vec<mvccpb::KeyValue>, revision| pb::RangeResponse {
+        header: header(revision),
+        count: kvs.len() as i64,
+        kvs,
+        more: true,
+    };
+    let (message, line) = (bytes(&of(raw, 150)), Returned::new());
+    for len in 1..message.len() {
+        let (mut out, mut from, mut to) = (Vec::new(), 0, 0);
+        while from < message.len() {
+            to = (to + len).min(message.len());
+            let part = message.slice(from..from + crate::field::whole(&message[from..to]));
+            from += part.len();
+            out.extend_from_slice(&reply(Kind::Range, &part, &line, Header::Exact).unwrap().into_bytes());
+        }
+        assert_eq!(pb::RangeResponse::decode(&out[..]).unwrap(), of(shown_pairs.clone(), 150 + OFFSET));
+    }
+}
