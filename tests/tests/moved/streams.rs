@@ -67,3 +67,38 @@ async fn a_long_list_of_copied_keys() {
     let reply = proxy.client().kv().range(list(PODS)).await.expect("a range").into_inner();
     assert_eq!(reply.kvs, rig.oracle.now().values().cloned().collect::<Vec<_>>());
 }
+
+/// Lists so long that they are translated in parts: with what is known of their keys, without, and with a part of it.
+#[tokio::test]
+async fn a_long_list_is_translated_in_parts() {
+    const KEYS: usize = 400;
+    let mut rig = Rig::start().await;
+    for i in 0..KEYS {
+        let len = if i % 100 == 50 { 400_000 } else { 100 + i * 17 % 5_000 };
+        rig.put(&format!("{i:05}"), &"x".repeat(len)).await;
+    }
+    let (then, pinned) = (rig.oracle.now().clone(), rig.oracle.revision());
+    rig.move_to("b").await;
+    for i in (0..KEYS).step_by(7) {
+        rig.put(&format!("{i:05}"), "y").await;
+    }
+    let then: Vec<KeyValue> = then.into_values().collect();
+    let now: Vec<KeyValue> = rig.oracle.now().values().cloned().collect();
+    let same = |reply: RangeResponse, expected: &[KeyValue]| {
+        assert_eq!((reply.kvs.len(), reply.count, reply.more), (expected.len(), KEYS as i64, false));
+        let wrong = reply.kvs.iter().zip(expected).find(|(found, expected)| found != expected);
+        assert_eq!(wrong.map(|(found, _)| &found.key), None);
+        assert!(reply.header.expect("a header").revision >= pinned);
+    };
+    // Nothing is known, then all. Below the move it is another shard's.
+    for request in [list(PODS), list(PODS), at(pinned), at(pinned)] {
+        let expected = if request.revision > 0 { &then } else { &now };
+        same(rig.client.kv().range(request).await.expect("a range").into_inner(), expected);
+    }
+    // A proxy that knows the first half only.
+    let proxy = rig.another_proxy().await;
+    let half = RangeRequest { limit: KEYS as i64 / 2, ..list(PODS) };
+    let reply = proxy.client().kv().range(half).await.expect("a page").into_inner();
+    assert_eq!((reply.kvs == now[..KEYS / 2], reply.more), (true, true));
+    same(proxy.client().kv().range(list(PODS)).await.expect("a range").into_inner(), &now);
+}
