@@ -16,6 +16,7 @@ mod keys;
 mod lists;
 mod record;
 mod registry;
+mod release;
 mod renew;
 mod revoke;
 mod standing;
@@ -25,10 +26,12 @@ use std::time::Duration;
 
 use crate::context::Context;
 
-pub use bring::{bring, copy};
+pub use bring::{bring, copy, keep};
+pub use copies::Kept;
 pub use grant::grant;
 pub use keepalive::keep_alive;
 pub use registry::Registry;
+pub use release::release;
 pub use revoke::{retry_revokes, revoke};
 pub use time_to_live::{leases, time_to_live};
 

@@ -108,6 +108,7 @@ pub(crate) struct Run {
     pending: Vec<Pending>,
     ship: Option<stream::Active>,
     keeper: Option<leases::Keeper>,
+    demotion: leases::Demotion,
     meter: Meter,
     /// When what was read was last compared with the shards, and when progress was last stored.
     looked: Instant,
@@ -150,6 +151,7 @@ impl Run {
             pending: Vec::new(),
             ship: None,
             keeper: None,
+            demotion: leases::Demotion::default(),
             meter: Meter::default(),
             looked: Instant::now(),
             fed: None,
@@ -245,6 +247,8 @@ impl Run {
             Command::ReadRevision { shard, seal } => self.read_revision(shard, seal).await,
             Command::CatchUp { seal, raw } => self.catch_up(seal, raw).await,
             Command::Probe { standby, seal, epoch } => self.probe(standby, seal, epoch).await,
+            Command::Demote { standby } => self.demote(standby).await,
+            Command::Release { standby } => self.release(standby).await,
             Command::Relocate { to } => self.relocate(to).await,
             Command::Wait(Waiting::Unreachable(shard)) => {
                 let name = self.setup.shards.name(shard);
@@ -365,6 +369,8 @@ fn describe(command: &Command) -> &'static str {
         Command::ReadRevision { .. } => "reading the owner's last revision",
         Command::CatchUp { .. } => "bringing the standby to the last revision",
         Command::Probe { .. } => "making sure that the standby takes writes",
+        Command::Demote { .. } => "making copies of the former owner's leases",
+        Command::Release { .. } => "taking the route out of the records of leases",
         Command::Relocate { .. } => "writing the table of routes",
         Command::Wait(Waiting::Following { .. }) => "keeping the standby up to date",
         Command::Wait(Waiting::Paused) => "paused",

@@ -45,7 +45,8 @@ mod verify;
 
 pub use error::{Refused, ShipError};
 pub use intervals::{Intervals, NotIntervals};
-pub use leases::{Leases, keep_standby_leases};
+pub(crate) use leases::demote_leases;
+pub use leases::{Kept, Leases, keep_standby_leases};
 pub use probe::probe;
 pub use progress::{Chunk, Progress, Tally};
 pub use purge::{Purged, purge};

@@ -1,6 +1,6 @@
 //! Begins shipments for the drivers of this proxy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use etcd_prism_control::Ownership;
@@ -8,7 +8,7 @@ use etcd_prism_ownership::ShardUid;
 use etcd_prism_ownership::definition::{Definition, DefinitionHash, Interval};
 use etcd_prism_ownership::migration::{Counts, Purge, Stream, Throttle};
 use etcd_prism_routing::RouteId;
-use etcd_prism_upstream::ShardPool;
+use etcd_prism_upstream::{ShardPool, UpstreamError};
 
 use crate::shards::Shards;
 use crate::ship::{self, Compared, Intervals, Leases, Limits, NotIntervals, ShipError, Shipment};
@@ -176,6 +176,48 @@ impl Ships {
     ) -> Result<impl Future<Output = ()> + Send + 'static, String> {
         let (owner, to) = (self.pool(owner)?, self.pool(standby)?);
         Ok(ship::keep_standby_leases(route.name.clone(), owner, (to, standby), self.leases.clone()))
+    }
+
+    /// Makes copies of what a former owner has of the route's leases. `None`: all are; otherwise one that is not.
+    ///
+    /// # Errors
+    /// A shard does not answer, or is not identified yet.
+    pub(crate) async fn demote(
+        &self,
+        route: &Route,
+        standby: ShardUid,
+        settled: &mut HashSet<i64>,
+    ) -> Result<Option<i64>, UpstreamError> {
+        let pool = self.shards.get(standby)?;
+        ship::demote_leases(&route.name, &pool, &*self.leases, settled).await
+    }
+
+    /// Takes the route out of the records of copies on a shard that was its standby. A shard that is away and has nothing
+    /// to do with the migration is passed over: what it remembers does no harm while there is a route of that name.
+    ///
+    /// # Errors
+    /// The owner does not answer.
+    pub(crate) async fn release(
+        &self,
+        route: &Route,
+        (owner, standby): (ShardUid, ShardUid),
+    ) -> Result<(), UpstreamError> {
+        for (at, pool) in self.shards.pools().iter().enumerate() {
+            let id = self.shards.id_of(at);
+            // No shard has a record of itself.
+            if id == Some(standby) {
+                continue;
+            }
+            match self.leases.release(&route.name, standby, pool.shard().id).await {
+                Err(error) if id == Some(owner) => return Err(error),
+                Err(error) => {
+                    let (route, shard) = (&route.name, &pool.shard().name);
+                    tracing::info!(route, %shard, %error, "its records of leases still name the route: the same verb takes it out");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Deletes all that a shard holds of the route, under an epoch. How many keys.

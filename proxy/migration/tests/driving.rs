@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use etcd_prism_config::{Endpoint, Scheme};
 use etcd_prism_control::{Clock, Options, Ownership, call};
-use etcd_prism_migration::ship::Leases;
+use etcd_prism_migration::ship::{Kept, Leases};
 use etcd_prism_migration::verbs::{Create, End, Reply, Switch, Verb};
 use etcd_prism_migration::{Deps, Host, Status, report};
-use etcd_prism_ownership::keys;
 use etcd_prism_ownership::migration::Phase;
 use etcd_prism_ownership::value::{Stored, Table};
+use etcd_prism_ownership::{ShardUid, keys};
 use etcd_prism_proto::etcdserverpb::{PutRequest, RangeRequest};
 use etcd_prism_routing::{Keyspace, RouteId, RouteSpec, ShardId};
 use etcd_prism_upstream::endpoint::EndpointState;
@@ -86,6 +86,19 @@ impl Leases for NoLeases {
         _: &'a [i64],
     ) -> BoxFuture<'a, Result<bool, UpstreamError>> {
         Box::pin(async { Ok(false) })
+    }
+
+    fn keep<'a>(&'a self, _: &'a str, _: ShardId, _: i64) -> BoxFuture<'a, Result<Kept, UpstreamError>> {
+        Box::pin(async { Ok(Kept::Own) })
+    }
+
+    fn release<'a>(
+        &'a self,
+        _: &'a str,
+        _: ShardUid,
+        _: ShardId,
+    ) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

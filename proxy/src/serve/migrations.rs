@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use etcd_prism_frontend::context::Context;
 use etcd_prism_frontend::{Worker, lease};
-use etcd_prism_migration::ship::Leases;
+use etcd_prism_migration::ship::{Kept, Leases};
 use etcd_prism_migration::{Deps, Host};
+use etcd_prism_ownership::ShardUid;
 use etcd_prism_routing::ShardId;
 use etcd_prism_upstream::{ShardPool, UpstreamError};
 use futures_util::future::BoxFuture;
@@ -42,5 +43,32 @@ impl Leases for Copies {
             brought.try_fold(true, |all, one| async move { Ok(all & one) }).await
         }
         .boxed()
+    }
+
+    fn keep<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        lease: i64,
+    ) -> BoxFuture<'a, Result<Kept, UpstreamError>> {
+        async move {
+            let kept = lease::keep(&self.0, route, standby, lease).await;
+            Ok(match kept.map_err(|error| UpstreamError::Status(error.status()))? {
+                lease::Kept::Copy => Kept::Copy,
+                lease::Kept::Own => Kept::Own,
+                lease::Kept::Ended => Kept::Ended,
+                lease::Kept::Unknown => Kept::Unknown,
+            })
+        }
+        .boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardUid,
+        on: ShardId,
+    ) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        lease::release(&self.0, route, standby, on).boxed()
     }
 }

@@ -1,6 +1,7 @@
 //! A route is moved between real etcd clusters while clients work on it.
 
 mod cell;
+mod ends;
 mod fault;
 mod faults;
 mod fences;

@@ -18,13 +18,13 @@ const TTL: i64 = 5;
 const AWAY: Duration = Duration::from_secs(TTL as u64 + 2);
 
 /// Seconds left; `None`: the shard does not have it.
-async fn left(shard: &Client, id: i64) -> Option<i64> {
+pub async fn left(shard: &Client, id: i64) -> Option<i64> {
     let request = LeaseTimeToLiveRequest { id, keys: false };
     let found = shard.lease().lease_time_to_live(request).await.expect("an answer").into_inner();
     (found.ttl >= 0).then_some(found.ttl)
 }
 
-async fn gone(shard: &Client, id: i64) {
+pub async fn gone(shard: &Client, id: i64) {
     wait::until("the lease's end on the shard", async || left(shard, id).await.map_or(Ok(()), Err)).await;
 }
 
@@ -43,7 +43,7 @@ async fn lost(shard: &Client, name: &str, had: i64) {
     .await;
 }
 
-async fn there(shard: &Client, name: &str, lease: i64) {
+pub async fn there(shard: &Client, name: &str, lease: i64) {
     wait::until("the key on the shard", async || {
         let found = shard.kv().range(get(&[PODS, name].concat())).await.expect("a read").into_inner();
         if found.kvs.first().is_some_and(|kv| kv.lease == lease) { Ok(()) } else { Err(found) }
@@ -52,13 +52,13 @@ async fn there(shard: &Client, name: &str, lease: i64) {
 }
 
 /// A client that renews a lease all the time. Each time it is alive.
-struct Renewing {
+pub struct Renewing {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Renewing {
-    fn start(client: &Client, id: i64) -> Self {
+    pub fn start(client: &Client, id: i64) -> Self {
         let (client, stop) = (client.clone(), CancellationToken::new());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -70,7 +70,7 @@ impl Renewing {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("renewals");
     }

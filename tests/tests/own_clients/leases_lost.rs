@@ -80,3 +80,29 @@ async fn ce28_a_lease_that_ended_on_one_shard_is_not_granted_there_again() {
     }
     assert_eq!(keep_alive(&two, lease).await.expect("an answer").ttl, 0);
 }
+
+/// A proxy that has never reached a shard does not know it by the name that the lists have. If it took such a name for that of
+/// a shard that is no more, it would say that the lease has ended everywhere.
+#[tokio::test]
+async fn ce28_a_revoke_is_owed_to_a_shard_that_was_not_identified_yet() {
+    let mut site = Site::start().await;
+    let [(a, on_a), (b, on_b)] = ON;
+    site.expect_faults_of(b);
+    let lease = grant_at(&site.proxies[0], on_a, 600).await;
+    let [one, _] = site.clients();
+    put_leased(&one, on_b, lease).await.expect("a write on the other shard");
+    site.shard(b).pause();
+    let late = site.proxy("late", |shard| site.shards[shard].endpoints()).await;
+    late.expect_log(b);
+    let client = late.client();
+    wait::until("a, through the late proxy", async || client.kv().put(put(on_a, "x")).await).await;
+    let told = revoke(&client, lease).await.expect_err("a shard that has it is away");
+    assert_eq!(told.code(), Code::Unavailable, "{told:?}");
+    assert_eq!(time_to_live(&site.direct(a), lease).await.ttl, -1);
+    site.shard(b).resume();
+    wait::until("the lease's end on b", async || {
+        let left = time_to_live(&site.direct(b), lease).await.ttl;
+        if left < 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
+}

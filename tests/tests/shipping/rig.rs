@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use etcd_prism_config::Config;
 use etcd_prism_control::RouteLine;
-use etcd_prism_migration::ship::{Intervals, Leases, Limits, Progress, Shipment, Shipper};
+use etcd_prism_migration::ship::{Intervals, Kept, Leases, Limits, Progress, Shipment, Shipper};
 use etcd_prism_ownership::migration::{Bound, CopyPoint, Stream, Throttle};
 use etcd_prism_ownership::value::ProvenanceRecord;
 use etcd_prism_ownership::{Reign, ShardUid, Stored, keys};
@@ -325,5 +325,26 @@ impl Leases for Bring {
             }
             Ok(all)
         })
+    }
+
+    fn keep<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        lease: i64,
+    ) -> BoxFuture<'a, Result<Kept, UpstreamError>> {
+        Box::pin(async move {
+            let there = self.bring(route, standby, &[lease]).await?;
+            Ok(if there { Kept::Copy } else { Kept::Ended })
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        _: &'a str,
+        _: ShardUid,
+        _: ShardId,
+    ) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        Box::pin(async { Ok(()) })
     }
 }

@@ -132,7 +132,7 @@ impl Attempt<'_> {
         dead: Option<&Progress>,
     ) -> Result<State, RequestError> {
         let alive = holders.identities(self.cx)?;
-        if lists.are_whole(&alive) {
+        if lists.suffice(&alive, uid(self.cx, self.shard)?) {
             return Ok(State::Here);
         }
         if dead != Some(&Progress::Granted) {
@@ -220,9 +220,10 @@ impl Attempt<'_> {
     /// every list must be whole. Taken back is only what certainly has ended: others may use the lease here by now, and
     /// where nobody knows it lives on, at most for its TTL if it did end.
     pub(super) async fn settle(&self, alive: Alive, lists: &Lists) -> Result<State, RequestError> {
+        let here = uid(self.cx, self.shard)?;
         let mut attempt = 1;
         loop {
-            match lists.complete(self.cx, self.id, &alive).await {
+            match lists.complete(self.cx, self.id, &alive, here).await {
                 Ok(true) => break,
                 Ok(false) => {
                     self.take_back().await;
@@ -236,7 +237,7 @@ impl Attempt<'_> {
             }
         }
         let registry = &self.cx.gateway().leases;
-        match uid(self.cx, self.shard)? {
+        match here {
             Some(here) if lists.is_copy(here) => registry.not_held(self.id, self.shard),
             _ => registry.on_shard(self.id, self.shard),
         }

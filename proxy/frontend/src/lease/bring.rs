@@ -12,7 +12,7 @@ use etcd_prism_wire::{Code, Status};
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, State};
-use super::copies::Copying;
+use super::copies::{Copying, Kept};
 use crate::context::Context;
 use crate::error::{RequestError, TIMED_OUT};
 
@@ -42,11 +42,28 @@ pub async fn bring(cx: &Context, shard: ShardId, leases: &[i64]) -> Result<bool,
 /// # Errors
 /// As [`bring`]; or there is no such route.
 pub async fn copy(cx: &Context, route: &str, standby: ShardId, id: i64) -> Result<bool, RequestError> {
+    settled(cx, standby, id, Some(named(cx, route)?)).await
+}
+
+/// The same of a lease that the standby may have; and what it has of it then.
+///
+/// # Errors
+/// As [`copy`].
+pub async fn keep(cx: &Context, route: &str, standby: ShardId, id: i64) -> Result<Kept, RequestError> {
+    if cx.ownership().is_reserved_lease(id) {
+        return Ok(Kept::Own);
+    }
+    if !copy(cx, route, standby, id).await? {
+        return Ok(Kept::Ended);
+    }
+    Copying { at: Attempt { cx, shard: standby, id }, route: named(cx, route)? }.kept().await
+}
+
+fn named(cx: &Context, route: &str) -> Result<RouteId, RequestError> {
     let mut routes = cx.gateway().keyspace.routes();
     let found = routes.find(|(_, known)| known.name == route);
     let unknown = || Status::new(Code::Internal, format!("etcd-prism: no route {route}"));
-    let (route, _) = found.ok_or_else(unknown)?;
-    settled(cx, standby, id, Some(route)).await
+    Ok(found.ok_or_else(unknown)?.0)
 }
 
 async fn settled(

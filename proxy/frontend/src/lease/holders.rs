@@ -11,7 +11,7 @@ use super::HOLDER_PATIENCE;
 use super::everyone::ask_everyone;
 use super::grant::ask;
 use super::lists::Lists;
-use super::record::List;
+use super::record::{List, Record};
 use super::standing::{counts, unknown};
 use crate::context::Context;
 
@@ -76,6 +76,12 @@ impl Holders {
         list: &List,
         saw: &BTreeSet<ShardId>,
     ) -> Result<bool, UpstreamError> {
+        let unread = unread(cx);
+        let unnamed = |(of, record): &(&ShardUid, &Record)| {
+            shard_of(cx, **of).is_none() && unread.iter().any(|shard| may_count(cx, *shard, record))
+        };
+        // It may be any of those that were not identified yet, so it can be neither asked nor passed over.
+        let stranger = list.iter().find(unnamed).and_then(|_| unread.first().copied());
         // A shard that is not configured any more holds no key that matters.
         let listed = list.iter().filter_map(|(of, record)| Some((shard_of(cx, *of)?, record)));
         let listed = listed.filter(|(shard, _)| !self.alive.contains_key(shard));
@@ -97,7 +103,7 @@ impl Holders {
             (shard, had, answer)
         });
         let answers = join_all(asks).await;
-        let (mut lost, mut failure) = (false, None);
+        let (mut lost, mut failure) = (false, stranger.map(|shard| unidentified(cx, shard)));
         for (shard, had, answer) in answers {
             match answer {
                 Ok(Some(reply)) => {
@@ -122,6 +128,20 @@ pub(super) fn shard_of(cx: &Context, uid: ShardUid) -> Option<ShardId> {
     cx.gateway().shards.iter().map(|s| s.id).find(|id| cx.ownership().shard_uid(*id) == Some(uid))
 }
 
+/// The shards of the configuration that were not identified yet: a name on a list that is no other shard's may be theirs.
+pub(super) fn unread(cx: &Context) -> Vec<ShardId> {
+    let snapshot = cx.ownership().snapshot();
+    // One that keeps no records is on no list.
+    let denied = |shard: ShardId| snapshot.shards.get(usize::from(shard.0)).is_some_and(|s| s.denied);
+    let all = cx.gateway().shards.iter().map(|s| s.id);
+    all.filter(|shard| cx.ownership().shard_uid(*shard).is_none() && !denied(*shard)).collect()
+}
+
+/// Whether what a shard has by this record may be more than a copy that does not count.
+pub(super) fn may_count(cx: &Context, shard: ShardId, record: &Record) -> bool {
+    record.granted || record.is_copy() && counts(cx, shard, record) != Some(false)
+}
+
 /// Whether shards keep records of leases. Otherwise each proxy goes by its memory.
 pub(super) fn has_records(cx: &Context) -> bool {
     let (snapshot, shards) = (cx.ownership().snapshot(), &cx.gateway().shards);
@@ -143,8 +163,12 @@ pub(super) fn uid(cx: &Context, shard: ShardId) -> Result<Option<ShardUid>, Upst
     if let Some(found) = cx.ownership().shard_uid(shard) {
         return Ok(Some(found));
     }
-    Err(UpstreamError::Unreachable {
+    Err(unidentified(cx, shard))
+}
+
+fn unidentified(cx: &Context, shard: ShardId) -> UpstreamError {
+    UpstreamError::Unreachable {
         shard: cx.gateway().shard(shard).name.clone(),
         reason: "its identity has not been read yet".to_owned(),
-    })
+    }
 }

@@ -75,7 +75,7 @@ impl Lists {
         for (of, record) in self.of.values().flatten() {
             let known = out.entry(*of).or_insert_with(|| record.clone());
             if known.is_copy() && record.is_copy() {
-                known.copy_of.extend(record.copy_of.iter().cloned());
+                known.join(record);
             } else if record.granted || record.is_copy() && !known.granted {
                 *known = record.clone();
             }
@@ -114,21 +114,45 @@ impl Lists {
         self.missing(alive).values().all(List::is_empty)
     }
 
+    /// Whether everybody who counts does, and the one that it is `needed` on. What a copy lacks is made up for at a renewal.
+    pub(super) fn suffice(&self, alive: &Alive, needed: Option<ShardUid>) -> bool {
+        let missing = self.missing(alive);
+        missing.into_iter().all(|(holder, lacks)| lacks.is_empty() || self.may_lack(alive, holder, needed))
+    }
+
+    /// Whether it is only a copy, and not the one that is needed.
+    fn may_lack(&self, alive: &Alive, holder: ShardId, needed: Option<ShardUid>) -> bool {
+        let of = alive.get(&holder).copied().flatten();
+        of.is_some_and(|of| self.is_copy(of) && Some(of) != needed)
+    }
+
     /// Writes what is missing, and looks whether all still have the lease: false if one, with more than a copy, certainly does
-    /// not.
+    /// not. A copy that takes nothing, on a full shard say, is in nobody's way but its own, if it is the one that is `needed`.
     ///
     /// # Errors
     /// One that may have it did not answer, and nobody is known to have lost it.
-    pub(super) async fn complete(&self, cx: &Context, id: i64, alive: &Alive) -> Result<bool, UpstreamError> {
+    pub(super) async fn complete(
+        &self,
+        cx: &Context,
+        id: i64,
+        alive: &Alive,
+        needed: Option<ShardUid>,
+    ) -> Result<bool, UpstreamError> {
         let writes = self.missing(alive).into_iter().map(|(holder, lacks)| async move {
             let pool = cx.worker.pool(holder);
             // Under the lease, so that it tells at once whether the lease is there.
             let still = match lacks.is_empty() {
-                false => record::write(pool, id, &lacks).await?,
-                true => ask(pool, id, HOLDER_PATIENCE).await?.is_some(),
+                false => record::write(pool, id, &lacks).await,
+                true => ask(pool, id, HOLDER_PATIENCE).await.map(|found| found.is_some()),
             };
             let is_copy = alive.get(&holder).copied().flatten().is_some_and(|uid| self.is_copy(uid));
-            Ok(still || is_copy)
+            match still {
+                Err(error) if self.may_lack(alive, holder, needed) => {
+                    tracing::debug!(lease = id, shard = %pool.shard().name, %error, "the list of a copy is not whole yet");
+                    Ok(true)
+                }
+                still => Ok(still? || is_copy),
+            }
         });
         let mut failure = None;
         let mut lost = false;
@@ -197,8 +221,15 @@ mod tests {
         let now =
             lists.missing(&[1, 2, 3].map(|at| (ShardId(at), Some(ShardUid(u128::from(at) * 10)))).into());
         assert_eq!(missing(&lists, &alive), BTreeMap::from([(1, vec![]), (2, vec![30]), (3, vec![10, 20])]));
+        let alive_now = alive.map(|(at, of)| (ShardId(at), of.map(ShardUid))).into();
+        assert!(!lists.suffice(&alive_now, None), "one that counts does not know of the copy");
         assert!(now[&ShardId(2)][&ShardUid(30)].is_copy(), "that a copy is there makes it no holder");
         assert!(now[&ShardId(3)].values().all(|record| record.granted));
+        // What the copy lacks is in nobody's way but its own.
+        let mut known = lists.clone();
+        known.note_copy(ShardId(2), ShardUid(30), copy.clone());
+        assert!(known.suffice(&alive_now, None) && known.suffice(&alive_now, Some(ShardUid(20))));
+        assert!(!known.suffice(&alive_now, Some(ShardUid(30))) && !known.are_whole(&alive_now));
         // It is found to count: everybody is told.
         assert!(lists.promote(ShardUid(30)) && !lists.promote(ShardUid(30)));
         assert_eq!(

@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use super::HOLDER_PATIENCE;
 use crate::error::LEASE_NOT_FOUND;
 
+/// Records that are read at once.
+const PAGE: i64 = 1000;
+
 /// What one shard remembers of another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
@@ -35,26 +38,40 @@ pub(super) struct Record {
     /// What is there is a copy, for keys of these routes. It counts where the shard rules one of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) copy_of: BTreeSet<String>,
+    /// What may still be there is a copy for no route at all: it counts for nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    released: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Record {
     /// Before the grant.
     pub(super) fn intended() -> Self {
-        Self { granted: false, writer: rand::random(), at: now(), copy_of: BTreeSet::new() }
+        Self { granted: false, writer: rand::random(), at: now(), copy_of: BTreeSet::new(), released: false }
     }
 
-    /// Before a copy is granted, and for as long as it is no more than that.
+    /// Before a copy is granted, and for as long as it is no more than that. For no route: where migrations have ended.
     pub(super) fn copy(of: BTreeSet<String>) -> Self {
-        Self { copy_of: of, ..Self::intended() }
+        Self { released: of.is_empty(), copy_of: of, ..Self::intended() }
     }
 
     pub(super) fn is_copy(&self) -> bool {
-        !self.granted && !self.copy_of.is_empty()
+        !self.granted && (self.released || !self.copy_of.is_empty())
+    }
+
+    /// Of two records of one copy: it is for the routes of both.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.copy_of.extend(other.copy_of.iter().cloned());
+        self.released = self.copy_of.is_empty();
     }
 
     /// After it.
     pub(super) fn granted() -> Self {
-        Self { granted: true, writer: 0, at: now(), copy_of: BTreeSet::new() }
+        Self { granted: true, writer: 0, ..Self::intended() }
     }
 
     /// Whether a lease of that TTL, had it been granted when this was written, would certainly not have expired yet. Half of
@@ -126,6 +143,31 @@ pub(super) async fn list(pool: &ShardPool, id: i64) -> Result<List, UpstreamErro
         out.insert(of, Record::decode(&kv.value).map_err(|e| bad(pool, &e))?);
     }
     Ok(out)
+}
+
+/// The records that one shard holds of another, of all leases from one on; with the lease to go on from, if there are more.
+pub(super) async fn all_of(
+    pool: &ShardPool,
+    of: ShardUid,
+    from: &[u8],
+) -> Result<(Vec<(i64, Record)>, Option<Vec<u8>>), UpstreamError> {
+    let mut request =
+        RangeRequest { key: Bytes::copy_from_slice(from), limit: PAGE, ..RangeRequest::default() };
+    request.range_end = Bytes::from_static(keys::LEASES.range_end);
+    let mut call = rpc::call(rpc::RANGE, &request, Retry::OnceElsewhere);
+    call.timeout = Some(HOLDER_PATIENCE);
+    let reply: RangeResponse = rpc::unary(pool, call).await?;
+    let next = reply.kvs.last().filter(|_| reply.more).map(|kv| [&kv.key[..], b"\0"].concat());
+    let name = format!("/{of}");
+    let mut out = Vec::new();
+    for kv in reply.kvs {
+        let id = kv.key.strip_prefix(keys::LEASES.key).and_then(|rest| rest.strip_suffix(name.as_bytes()));
+        let Some(id) = id else { continue };
+        let id = std::str::from_utf8(id).ok().and_then(|id| u64::from_str_radix(id, 16).ok());
+        let id = id.ok_or_else(|| bad(pool, &"a lease record under a strange key"))?;
+        out.push((id.cast_signed(), Record::decode(&kv.value).map_err(|e| bad(pool, &e))?));
+    }
+    Ok((out, next))
 }
 
 /// Writes the first record of a shard, under the lease.
@@ -242,6 +284,13 @@ mod tests {
         let copy = Record::copy(BTreeSet::from(["pods".to_owned()]));
         assert_eq!(Record::decode(&copy.encode().unwrap()), Ok(copy.clone()));
         assert!(copy.is_copy() && !intended.is_copy() && !Record::granted().is_copy());
+        let released = Record::copy(BTreeSet::new());
+        assert_eq!(Record::decode(&released.encode().unwrap()), Ok(released.clone()));
+        assert!(released.is_copy() && released != intended);
+        let mut joined = released.clone();
+        joined.join(&copy);
+        assert_eq!(joined.copy_of, copy.copy_of);
+        assert!(joined.is_copy() && !joined.released);
         assert_ne!(intended, Record::intended(), "two writers are told apart");
         assert!(Record::decode(br#"{"format":2,"granted":true,"writer":1,"at":1}"#).is_err());
     }

@@ -140,7 +140,7 @@ async fn look_elsewhere(
     if lists.are_whole(&alive) {
         return Ok(false);
     }
-    Ok(!lists.complete(cx, id, &alive).await?)
+    Ok(!lists.complete(cx, id, &alive, None).await?)
 }
 
 fn answer(cx: &Context, id: i64, ttl: i64, reply: LeaseKeepAliveResponse) -> Bytes {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::HOLDER_PATIENCE;
-use super::holders::{Holders, has_records, shard_of};
+use super::holders::{Holders, has_records, may_count, shard_of, unread};
 use super::keys::{owner, routes_on};
 use crate::context::Context;
 use crate::error::{LEASE_NOT_FOUND, RequestError, TIMED_OUT};
@@ -134,9 +134,16 @@ async fn had(cx: &Context, id: i64, holders: &Holders) -> Option<BTreeMap<ShardI
     let remembered = known.shards.iter().chain(holders.alive.keys());
     let mut shards: BTreeMap<ShardId, Had> = remembered.map(|shard| (*shard, Had::Lease)).collect();
     let lists = holders.lists(cx, id).await.ok()?;
-    for of in lists.merged().keys() {
+    let unread = unread(cx);
+    for (of, record) in &lists.merged() {
         let had = if lists.is_copy(*of) { Had::Copy } else { Had::Lease };
-        shards.extend(shard_of(cx, *of).map(|shard| (shard, had)));
+        match shard_of(cx, *of) {
+            Some(shard) => drop(shards.insert(shard, had)),
+            // It may be any of those that were not identified yet. One that is not configured holds no key that matters.
+            None => {
+                shards.extend(unread.iter().filter(|s| may_count(cx, **s, record)).map(|s| (*s, Had::Lease)))
+            }
+        }
     }
     // Without records there is only what was seen from here.
     (has_records(cx) || known.is_own).then_some(shards)

@@ -123,19 +123,8 @@ impl Run {
         let throttle = self.throttle();
         let ships = self.setup.ships.clone();
         let route = self.setup.route.clone();
-        let purging = ships.purge(&route, purge, &throttle);
-        let lost = self.setup.lock.as_ref().map(|lock| lock.lost().clone()).unwrap_or_default();
-        let stop = self.setup.stop.clone();
         // Broken off, it begins anew: what is deleted stays so.
-        let outcome = tokio::select! {
-            outcome = purging => outcome,
-            ask = self.asks.recv() => return match ask {
-                Some(ask) => self.take(ask),
-                None => stop.cancel(),
-            },
-            () = lost.cancelled() => return,
-            () = stop.cancelled() => return,
-        };
+        let Some(outcome) = self.unless_asked(ships.purge(&route, purge, &throttle)).await else { return };
         match outcome {
             Ok(_) => {
                 self.trouble = None;
@@ -147,6 +136,22 @@ impl Run {
                 self.nap(RETRY).await;
             }
         }
+    }
+
+    /// What came of the work; `None`: it was broken off by an ask, the end of the lock or of the proxy.
+    pub(super) async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let lost = self.setup.lock.as_ref().map(|lock| lock.lost().clone()).unwrap_or_default();
+        let stop = self.setup.stop.clone();
+        tokio::select! {
+            outcome = work => return Some(outcome),
+            ask = self.asks.recv() => match ask {
+                Some(ask) => self.take(ask),
+                None => stop.cancel(),
+            },
+            () = lost.cancelled() => {}
+            () = stop.cancelled() => {}
+        }
+        None
     }
 
     pub(super) fn throttle(&self) -> Throttle {

@@ -28,6 +28,35 @@ pub trait Leases: Send + Sync {
         standby: ShardId,
         leases: &'a [i64],
     ) -> BoxFuture<'a, Result<bool, UpstreamError>>;
+
+    /// Does the same with one lease that the standby may have, and says what it has of it then.
+    fn keep<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        lease: i64,
+    ) -> BoxFuture<'a, Result<Kept, UpstreamError>>;
+
+    /// Takes a route out of the records that the shard `on` has of copies of leases on a shard that was its standby.
+    fn release<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardUid,
+        on: ShardId,
+    ) -> BoxFuture<'a, Result<(), UpstreamError>>;
+}
+
+/// What a standby has of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// A copy: its loss ends nothing before the standby rules, and everybody who could say otherwise was asked.
+    Copy,
+    /// More, and not for the route: there are keys under it that the standby rules, or none of the route.
+    Own,
+    /// Nothing: it has ended.
+    Ended,
+    /// Not a copy for certain, though it may become one: a shard that remembers it as more is away, say.
+    Unknown,
 }
 
 /// Seconds of a lease of the standby's own, for keys whose lease has ended on the owner: the delete that goes with that may
@@ -147,6 +176,7 @@ const RECORDED: Duration = Duration::from_secs(5);
 /// Renews, on the standby, the leases that the owner has too, for as long as this future is polled: what is alive on the
 /// owner does not end on the standby first. While the owner does not answer, what it had counts as alive, for an hour. Also
 /// sees to it that they are no more than copies: what is left of a driver that died, and of the time when the standby ruled.
+/// What the standby has in its own right is its clients' to renew: keys of other routes are under it.
 pub async fn keep_standby_leases(
     route: String,
     owner: Arc<ShardPool>,
@@ -154,8 +184,34 @@ pub async fn keep_standby_leases(
     leases: Arc<dyn Leases>,
 ) {
     let (told, found) = watch::channel(Found::default());
+    let (tell, own) = watch::channel(HashSet::new());
     let id = standby.shard().id;
-    tokio::join!(renew(owner, (standby, uid), told), look_after(route, id, leases, found));
+    tokio::join!(renew(owner, (standby, uid), told, own), look_after(route, id, leases, found, tell));
+}
+
+/// Makes copies of what a former owner has of the leases of a route. Those that are settled, because they are copies or not the
+/// route's, are added to `settled`. `None`: all are; otherwise one that is not.
+///
+/// # Errors
+/// A shard does not answer.
+pub(crate) async fn demote_leases(
+    route: &str,
+    standby: &ShardPool,
+    leases: &dyn Leases,
+    settled: &mut HashSet<i64>,
+) -> Result<Option<i64>, UpstreamError> {
+    let all = Shard(standby).leases().await?;
+    let left = all.into_iter().filter(|lease| !settled.contains(lease)).collect::<Vec<_>>();
+    let id = standby.shard().id;
+    let keep = |lease| async move { (lease, leases.keep(route, id, lease).await) };
+    let mut kept = stream::iter(left).map(keep).buffer_unordered(AT_ONCE);
+    while let Some((lease, kept)) = kept.next().await {
+        match kept? {
+            Kept::Copy | Kept::Own | Kept::Ended => drop(settled.insert(lease)),
+            Kept::Unknown => return Ok(Some(lease)),
+        }
+    }
+    Ok(None)
 }
 
 /// What was found on both shards.
@@ -186,6 +242,7 @@ async fn renew(
     owner: Arc<ShardPool>,
     (standby, uid): (Arc<ShardPool>, ShardUid),
     told: watch::Sender<Found>,
+    own: watch::Receiver<HashSet<i64>>,
 ) {
     let mut recorded_at: Option<Instant> = None;
     let mut alive: HashSet<i64> = HashSet::new();
@@ -213,7 +270,10 @@ async fn renew(
         due.retain(|lease, _| both.contains(lease));
         let now = Instant::now();
         let is_due = |lease: &i64| due.get(lease).is_none_or(|at| *at <= now);
-        let now_due: Vec<i64> = both.iter().copied().filter(is_due).collect();
+        let now_due: Vec<i64> = {
+            let own = own.borrow();
+            both.iter().copied().filter(|lease| is_due(lease) && !own.contains(lease)).collect()
+        };
         let mut lost = Vec::new();
         if recorded_at.is_none_or(|at| at.elapsed() >= RECORDED) && heard.elapsed() < LOOK {
             recorded_at = Some(now);
@@ -251,6 +311,7 @@ async fn look_after(
     standby: ShardId,
     leases: Arc<dyn Leases>,
     mut found: watch::Receiver<Found>,
+    own: watch::Sender<HashSet<i64>>,
 ) {
     let mut looked: HashMap<i64, Instant> = HashMap::new();
     while found.changed().await.is_ok() {
@@ -258,15 +319,25 @@ async fn look_after(
         let now_due: Vec<i64> = {
             let Found { both, lost } = &*found.borrow_and_update();
             looked.retain(|lease, _| both.contains(lease));
+            own.send_modify(|own| own.retain(|lease| both.contains(lease)));
             let is_due = |lease: &i64| looked.get(lease).is_none_or(|at| now.duration_since(*at) >= AGAIN);
             both.iter().copied().filter(is_due).chain(lost.iter().copied()).collect()
         };
         let (leases, route) = (&leases, &route);
-        let look = |lease| async move { (lease, leases.bring(route, standby, &[lease]).await) };
+        let look = |lease| async move { (lease, leases.keep(route, standby, lease).await) };
         let mut found = stream::iter(now_due).map(look).buffer_unordered(AT_ONCE);
         while let Some((lease, found)) = found.next().await {
             match found {
-                Ok(_) => drop(looked.insert(lease, now)),
+                Ok(kept) => {
+                    looked.insert(lease, now);
+                    own.send_modify(|own| {
+                        if kept == Kept::Own {
+                            own.insert(lease)
+                        } else {
+                            own.remove(&lease)
+                        };
+                    });
+                }
                 Err(error) => {
                     tracing::debug!(lease = format_args!("{lease:x}"), %error, "whether it is a copy is not known");
                 }

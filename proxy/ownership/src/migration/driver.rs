@@ -82,6 +82,9 @@ pub struct Driver {
     proved: Option<i64>,
     waiting: Vec<(ProxyId, String)>,
     purged: Option<Purge>,
+    /// Of the leases on the standby that ends.
+    demoted: bool,
+    released: bool,
     relocated: bool,
     switch: Option<Switch>,
     given_up: Option<Abort>,
@@ -118,6 +121,8 @@ impl Driver {
             proved: None,
             waiting: Vec::new(),
             purged: None,
+            demoted: false,
+            released: false,
             relocated: false,
             switch: None,
             given_up: None,

@@ -85,7 +85,10 @@ impl Slot {
     fn is_local(&self, command: &Command, shards: &[Arc<Shard>]) -> bool {
         let alone = shards.iter().all(|s| s.sessions.is_empty());
         match command {
-            Command::Prove { .. } | Command::Relocate { .. } => true,
+            Command::Prove { .. }
+            | Command::Demote { .. }
+            | Command::Release { .. }
+            | Command::Relocate { .. } => true,
             Command::ListFollowers { .. }
             | Command::ListSessions { .. }
             | Command::ReadRevision { .. }
@@ -188,6 +191,14 @@ impl Slot {
                     let took = shards[at(standby)].epoch() == epoch;
                     driver.probed(standby, seal, epoch, took, view);
                 }
+                true
+            }
+            Command::Demote { .. } => {
+                driver.demoted();
+                true
+            }
+            Command::Release { .. } => {
+                driver.released();
                 true
             }
             Command::Relocate { .. } => {

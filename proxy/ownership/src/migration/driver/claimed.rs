@@ -315,11 +315,13 @@ impl Driver {
         Some(txn)
     }
 
-    /// What is wanted is stored, the standby retired and purged, the end stored; `None` once that is done, or cannot be.
+    /// What is wanted is stored, the standby retired and purged, its copies of leases are for the route no more, the end is
+    /// stored; `None` once that is done, or cannot be.
     pub(super) fn end_standby(&mut self, pair: &Pair) -> Result<Option<Command>, Reason> {
-        let (want, over) = match self.goal {
-            Goal::Cancel { .. } => (Want::Cancel, Phase::Cancelled),
-            _ => (Want::Complete, Phase::Completed),
+        let (want, over, abandon) = match self.goal {
+            Goal::Cancel { abandon } => (Want::Cancel, Phase::Cancelled, abandon),
+            Goal::Complete { abandon } => (Want::Complete, Phase::Completed, abandon),
+            _ => (Want::Complete, Phase::Completed, false),
         };
         let record = self.record().map(|(revision, record)| (revision, record.clone()));
         if let Some((revision, record)) = &record
@@ -331,6 +333,11 @@ impl Driver {
             return Ok(Some(self.save(*revision, record)));
         }
         if let Some(standby) = &pair.standby {
+            // It had the leases like any shard that rules. Once its keys are gone nobody can tell that it need not have them.
+            let ruled = matches!(standby.fence.state, State::Standby { .. });
+            if ruled && !self.demoted && !abandon {
+                return Ok(Some(Command::Demote { standby: standby.shard }));
+            }
             if standby.fence.state != State::Retired {
                 return Ok(Some(Command::Write(rows::retire(&self.route, &pair.owner, standby)?)));
             }
@@ -339,6 +346,10 @@ impl Driver {
             if self.purged != Some(purge) {
                 return Ok(Some(Command::Purge(purge)));
             }
+        }
+        // It cannot rule again before another migration puts its copies back into the records.
+        if !self.released {
+            return Ok(Some(Command::Release { standby: pair.other }));
         }
         if let Some((revision, record)) = record
             && !record.phase.is_over()

@@ -52,6 +52,11 @@ pub enum Command {
     /// Make a test write on the standby under this epoch, read it as [`Self::Read`] does, then [`Driver::probed`] with both
     /// or [`Driver::unreachable`].
     Probe { standby: ShardUid, seal: i64, epoch: i64 },
+    /// See to it that what the former owner has of leases counts for nothing any more, as far as it is of this route's keys;
+    /// then [`Driver::demoted`].
+    Demote { standby: ShardUid },
+    /// See to it that no record of a copy of a lease on this shard names the route any more; then [`Driver::released`].
+    Release { standby: ShardUid },
     /// The table on the arbiter says that the route lives on this shard; then [`Driver::relocated`].
     Relocate { to: ShardUid },
     /// Nothing to do until something changes: [`Driver::look_again`] then, and from time to time.

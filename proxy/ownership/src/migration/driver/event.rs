@@ -132,6 +132,16 @@ impl Driver {
         }
     }
 
+    /// What the former owner has of the route's leases is no more than copies.
+    pub fn demoted(&mut self) {
+        self.demoted = true;
+    }
+
+    /// No record of a lease's copy on the standby names the route any more.
+    pub fn released(&mut self) {
+        self.released = true;
+    }
+
     pub fn relocated(&mut self) {
         self.relocated = true;
     }

@@ -77,6 +77,8 @@ fn run_until(cluster: &mut Cluster, driver: &mut Driver, stop: &dyn Fn(&Command)
             Command::Probe { standby, seal, epoch } => {
                 driver.probed(standby, seal, epoch, true, view(cluster, standby));
             }
+            Command::Demote { .. } => driver.demoted(),
+            Command::Release { .. } => driver.released(),
             Command::Relocate { .. } => driver.relocated(),
             Command::Wait(_) | Command::Done(_) | Command::Stop(_) => return command,
         }
@@ -226,6 +228,54 @@ fn a_proxy_that_cannot_follow_keeps_the_switch_from_beginning() {
     assert!(matches!(driver.next(), Command::Prove { .. }));
 }
 
+/// Otherwise they would count, with no key there any more.
+#[test]
+fn a_former_owner_is_retired_when_its_leases_are_copies_and_its_end_is_stored_when_nothing_names_them() {
+    for (to, goal) in [(B, Goal::Complete { abandon: false }), (A, Goal::Cancel { abandon: false })] {
+        let mut cluster = cluster();
+        let mut first = driver(1, create(false));
+        run(&mut cluster, &mut first);
+        first.want(Goal::Switch { to: B });
+        run(&mut cluster, &mut first);
+        first.want(Goal::Switch { to });
+        run(&mut cluster, &mut first);
+        let former = if to == A { B } else { A };
+        let demotes = Command::Demote { standby: former };
+        first.want(goal.clone());
+        assert_eq!(run_until(&mut cluster, &mut first, &|c| *c == demotes), demotes);
+        assert!(first.stream().is_some(), "meanwhile it follows");
+        // The next driver goes on with it.
+        assert_ne!(record(&cluster).want, Want::Follow);
+        let mut next = driver(2, Driver::resume(&record(&cluster)));
+        assert_eq!(run_until(&mut cluster, &mut next, &|c| *c == demotes), demotes);
+        assert_eq!(cluster.state(former, ROUTE), "standby");
+        let releases = Command::Release { standby: former };
+        assert_eq!(run_until(&mut cluster, &mut next, &|c| *c == releases), releases);
+        assert_eq!((cluster.state(former, ROUTE), record(&cluster).phase.is_over()), ("retired", false));
+        let mut last = driver(3, Driver::resume(&record(&cluster)));
+        assert_eq!(run_until(&mut cluster, &mut last, &|c| *c == releases), releases);
+        run(&mut cluster, &mut last);
+        assert!(record(&cluster).phase.is_over());
+        // The same verb does it again: a shard may have been away.
+        let mut again = driver(4, goal);
+        assert_eq!(run_until(&mut cluster, &mut again, &|c| *c == releases), releases);
+    }
+}
+
+#[test]
+fn who_abandons_does_not_wait_for_leases() {
+    let mut cluster = cluster();
+    let mut driver = driver(1, create(false));
+    run(&mut cluster, &mut driver);
+    driver.want(Goal::Switch { to: B });
+    run(&mut cluster, &mut driver);
+    driver.want(Goal::Complete { abandon: false });
+    run_until(&mut cluster, &mut driver, &|c| matches!(c, Command::Demote { .. }));
+    driver.want(Goal::Complete { abandon: true });
+    let waits = |c: &Command| matches!(c, Command::Demote { .. } | Command::Done(_));
+    assert_eq!(run_until(&mut cluster, &mut driver, &waits), Command::Done(Outcome::Completed));
+}
+
 #[test]
 fn cancel_and_complete_know_their_time() {
     let mut cluster = cluster();
@@ -265,6 +315,7 @@ fn without(away: ShardUid, driver: &mut Driver, cluster: &mut Cluster) -> Comman
                 let revision = cluster.txn(&txn);
                 driver.answered(&txn, revision);
             }
+            Command::Release { standby } if standby == away => driver.released(),
             Command::Relocate { .. } => driver.relocated(),
             end => return end,
         }
