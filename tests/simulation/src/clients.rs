@@ -113,7 +113,8 @@ impl Writer {
                 return;
             }
             self.write(turn).await;
-            let pause = self.random.random_range(10..250);
+            // Some come in quick succession.
+            let pause = if self.random.random_bool(0.7) { self.random.random_range(2..80) } else { 500 };
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }

@@ -64,18 +64,28 @@ pub struct Shard {
     reached: watch::Sender<i64>,
     now: Now,
     cluster_id: u64,
+    /// By how much each transaction comes late.
+    late: Arc<Mutex<Option<Late>>>,
 }
+
+/// How late transactions are applied: a shard whose disk is slow applies them though nobody waits any more.
+pub type Late = Box<dyn FnMut() -> Duration + Send>;
 
 impl Shard {
     /// `places` counts the commits of all shards.
     pub fn new(cluster_id: u64, now: Now, places: Arc<AtomicU64>) -> Self {
         let store = Store::new(places);
-        Self { store: Arc::new(Mutex::new(store)), reached: watch::Sender::new(1), now, cluster_id }
+        Self { store: Arc::new(Mutex::new(store)), reached: watch::Sender::new(1), now, cluster_id, late: Arc::default() }
     }
 
     /// The store; those who wait for a revision are told when the guard is dropped.
     pub fn store(&self) -> Guard<'_> {
         Guard { store: self.store.lock(), reached: &self.reached }
+    }
+
+    /// From now on transactions come late; `None`: at once.
+    pub fn set_late(&self, late: Option<Late>) {
+        *self.late.lock() = late;
     }
 
     /// Ends leases whose time has come.

@@ -28,6 +28,8 @@ pub enum Fault {
     Jump(&'static str, Duration),
     /// The shard's quota is used up.
     Full(&'static str),
+    /// The shard applies some transactions late, by up to so long, in whichever order.
+    Late(&'static str, Duration),
     /// The shard compacts its history, at once, up to so many revisions before the last.
     Compact(&'static str, i64),
 }
@@ -37,6 +39,14 @@ pub struct Planned {
     pub from: Duration,
     pub to: Duration,
     pub fault: Fault,
+}
+
+/// How long a message takes from each proxy to each shard, at most: some are further away than others.
+pub fn latencies(seed: u64) -> Vec<(&'static str, &'static str, Duration)> {
+    let mut random = SmallRng::seed_from_u64(seed ^ 0x1a7e);
+    let links = [("p1", "a"), ("p1", "b"), ("p2", "a"), ("p2", "b")];
+    let mut most = |_| if random.random_bool(0.6) { random.random_range(2..15) } else { random.random_range(15..150) };
+    links.map(|(a, b)| (a, b, Duration::from_millis(most(())))).to_vec()
 }
 
 /// The faults of a seed, by their beginning.
@@ -60,9 +70,10 @@ fn one(random: &mut SmallRng) -> Planned {
         _ => (proxy, shard),
     };
     let fault = match random.random_range(0..100) {
-        0..20 => Fault::Hold(left, right),
-        20..38 => Fault::Cut(left, right),
-        38..50 => Fault::Slow(left, right, Duration::from_millis(random.random_range(20..400))),
+        0..17 => Fault::Hold(left, right),
+        17..32 => Fault::Cut(left, right),
+        32..42 => Fault::Late(shard, Duration::from_millis(random.random_range(20..6_000))),
+        42..50 => Fault::Slow(left, right, Duration::from_millis(random.random_range(20..400))),
         50..64 => Fault::Crash(proxy),
         64..74 => Fault::Crash(shard),
         74..80 => Fault::Stop(proxy),

@@ -54,6 +54,8 @@ pub fn live(seed: u64) -> Outcomes {
 struct World {
     random: SmallRng,
     sim: turmoil::Sim<'static>,
+    /// See [`faults::latencies`].
+    latencies: Vec<(&'static str, &'static str, Duration)>,
     time: Time,
     shards: [Shard; 2],
     machines: [Machine; 2],
@@ -108,10 +110,15 @@ impl World {
             sim.host(machine.name, move || machine.clone().run());
         }
         let told = history.clone();
+        let latencies = faults::latencies(seed);
         sim.host("clients", move || clients::run(told.clone(), vec!["p1", "p2"], seed));
+        for (a, b, most) in &latencies {
+            sim.set_link_max_message_latency(*a, *b, *most);
+        }
         Self {
             random,
             sim,
+            latencies,
             time,
             shards,
             machines,
@@ -314,6 +321,13 @@ impl World {
             Fault::Stop(proxy) => self.machine(proxy).tell(Command::Stop),
             Fault::Jump(proxy, by) => self.machine(proxy).jump(*by),
             Fault::Full(shard) => self.shard(shard).store().full = true,
+            Fault::Late(shard, most) => {
+                let (mut random, most) = (SmallRng::seed_from_u64(self.random.random()), *most);
+                self.shard(shard).set_late(Some(Box::new(move || match random.random_bool(0.25) {
+                    true => random.random_range(Duration::ZERO..most),
+                    false => Duration::ZERO,
+                })));
+            }
             Fault::Compact(shard, behind) => {
                 let mut store = self.shard(shard).store();
                 let to = store.revision() - behind;
@@ -327,7 +341,13 @@ impl World {
         match &planned.fault {
             Fault::Hold(a, b) => self.sim.release(*a, *b),
             Fault::Cut(a, b) => self.sim.repair(*a, *b),
-            Fault::Slow(a, b, _) => self.sim.set_link_latency(*a, *b, Duration::from_millis(2)),
+            Fault::Slow(a, b, _) => {
+                let usual = self.latencies.iter().find(|(x, y, _)| (x, y) == (a, b));
+                let usual = usual.map_or(Duration::from_millis(10), |(_, _, most)| *most);
+                self.sim.set_link_latency(*a, *b, Duration::from_millis(1));
+                self.sim.set_link_max_message_latency(*a, *b, usual);
+            }
+            Fault::Late(shard, _) => self.shard(shard).set_late(None),
             Fault::Crash(host) | Fault::Stop(host) => self.start_again(host),
             Fault::Full(shard) => self.shard(shard).store().full = false,
             Fault::Jump(..) | Fault::Compact(..) => {}

@@ -1,6 +1,7 @@
 //! The gRPC services.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use etcd_prism_proto::etcdserverpb::kv_server::{Kv, KvServer};
 use etcd_prism_proto::etcdserverpb::lease_server::{Lease, LeaseServer};
@@ -90,7 +91,17 @@ impl Kv for Shard {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Reply<TxnResponse> {
-        Ok(Response::new(self.txn_now(&request.into_inner())?))
+        let (shard, txn) = (self.clone(), request.into_inner());
+        let late = self.late.lock().as_mut().map_or(Duration::ZERO, |late| late());
+        if late.is_zero() {
+            return Ok(Response::new(shard.txn_now(&txn)?));
+        }
+        // By itself: whoever asked may be gone by then.
+        let applied = tokio::spawn(async move {
+            tokio::time::sleep(late).await;
+            shard.txn_now(&txn)
+        });
+        Ok(Response::new(applied.await.map_err(|error| Status::internal(error.to_string()))??))
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Reply<CompactionResponse> {
