@@ -18,6 +18,8 @@ pub struct Watchman {
     /// How far each log was looked at.
     seen: [usize; 2],
     fences: [Option<Fence>; 2],
+    /// When clients were last seen to be held.
+    pub held: Option<std::time::Duration>,
     /// What happened to the fences, for people.
     pub story: Vec<String>,
 }
@@ -35,6 +37,9 @@ impl Watchman {
         news.sort_by_key(|(_, commit)| commit.place);
         for (i, commit) in news {
             self.commit(i, &commit, at)?;
+        }
+        if self.owner().is_none() && self.fences.iter().any(Option::is_some) {
+            self.held = Some(at);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Clients at work, and what they were told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_prism_proto::etcdserverpb::kv_client::KvClient;
@@ -20,6 +21,8 @@ use crate::watching::{self, Segment};
 
 /// Keys of one writer.
 const KEYS: usize = 12;
+/// Between two looks whether there is a hurry.
+const SLICE: Duration = Duration::from_millis(5);
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -63,6 +66,8 @@ pub struct Told {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     told: Arc<Mutex<Told>>,
+    /// A switch is under way: readers look as often as they can.
+    pub hurry: Arc<AtomicBool>,
     /// Writers stop; readers and watchers go on.
     pub stop_writing: CancellationToken,
 }
@@ -197,6 +202,11 @@ async fn read(channel: Channel, history: History, mut random: SmallRng) {
             }
             _ => history.told().failed += 1,
         }
-        tokio::time::sleep(Duration::from_millis(random.random_range(50..600))).await;
+        let mut slices = random.random_range(10..120);
+        while slices > 0 && !history.hurry.load(Ordering::Relaxed) {
+            tokio::time::sleep(SLICE).await;
+            slices -= 1;
+        }
+        tokio::time::sleep(SLICE / 5).await;
     }
 }

@@ -64,11 +64,11 @@ pub struct Shard {
     reached: watch::Sender<i64>,
     now: Now,
     cluster_id: u64,
-    /// By how much each transaction comes late.
+    /// By how much transactions, renewals and news of watches come late.
     late: Arc<Mutex<Option<Late>>>,
 }
 
-/// How late transactions are applied: a shard whose disk is slow applies them though nobody waits any more.
+/// How late the next one is. A shard whose disk is slow applies transactions though nobody waits any more.
 pub type Late = Box<dyn FnMut() -> Duration + Send>;
 
 impl Shard {
@@ -83,9 +83,13 @@ impl Shard {
         Guard { store: self.store.lock(), reached: &self.reached }
     }
 
-    /// From now on transactions come late; `None`: at once.
+    /// From now on all but plain reads comes late; `None`: at once.
     pub fn set_late(&self, late: Option<Late>) {
         *self.late.lock() = late;
+    }
+
+    fn late(&self) -> Duration {
+        self.late.lock().as_mut().map_or(Duration::ZERO, |late| late())
     }
 
     /// Ends leases whose time has come.

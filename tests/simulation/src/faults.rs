@@ -28,7 +28,8 @@ pub enum Fault {
     Jump(&'static str, Duration),
     /// The shard's quota is used up.
     Full(&'static str),
-    /// The shard applies some transactions late, by up to so long, in whichever order.
+    /// The shard answers plain reads at once, and some of the rest late, by up to so long: transactions (in whichever order),
+    /// renewals of leases, news of watches.
     Late(&'static str, Duration),
     /// The shard compacts its history, at once, up to so many revisions before the last.
     Compact(&'static str, i64),
@@ -72,7 +73,7 @@ fn one(random: &mut SmallRng) -> Planned {
     let fault = match random.random_range(0..100) {
         0..17 => Fault::Hold(left, right),
         17..32 => Fault::Cut(left, right),
-        32..42 => Fault::Late(shard, Duration::from_millis(random.random_range(20..6_000))),
+        32..42 => late(shard, random),
         42..50 => Fault::Slow(left, right, Duration::from_millis(random.random_range(20..400))),
         50..64 => Fault::Crash(proxy),
         64..74 => Fault::Crash(shard),
@@ -82,4 +83,9 @@ fn one(random: &mut SmallRng) -> Planned {
         _ => Fault::Compact(shard, random.random_range(0..20)),
     };
     Planned { from, to, fault }
+}
+
+fn late(shard: &'static str, random: &mut SmallRng) -> Fault {
+    let most = if random.random_bool(0.5) { 800 } else { 12_000 };
+    Fault::Late(shard, Duration::from_millis(random.random_range(20..most)))
 }

@@ -103,9 +103,8 @@ impl Operator {
             60..70 => Verb::Resume,
             70..78 => Verb::Verify,
             78..84 => Verb::Complete(End::default()),
-            84..88 => Verb::Cancel(End::default()),
-            88..90 => Verb::Cancel(End { dry_run: false, abandon: true }),
-            90..94 => Verb::Throttle { throttle },
+            84..92 => Verb::Cancel(End { dry_run: false, abandon: self.random.random_bool(0.5) }),
+            92..95 => Verb::Throttle { throttle },
             _ => create,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use etcd_prism_migration::verbs::{End, Reply, Switch, Verb};
@@ -25,6 +25,8 @@ use crate::truth;
 const TICK: Duration = Duration::from_millis(2);
 /// How long everything may take to be well again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(90);
+/// How long readers are in a hurry after a fence was last seen to be held.
+const AFTERMATH: Duration = Duration::from_millis(400);
 /// Keys before anything begins.
 const KEYS: usize = 60;
 
@@ -144,6 +146,8 @@ impl World {
         }
         self.sim.step().map_err(|error| format!("a host has failed: {error}"))?;
         self.watchman.look(&self.shards, self.time.now())?;
+        let hurry = self.watchman.held.is_some_and(|held| self.now() < held + AFTERMATH);
+        self.history.hurry.store(hurry, Ordering::Relaxed);
         if let Some(owner) = self.watchman.owner() {
             let before = self.owner.replace(owner);
             self.switches += usize::from(before.is_some_and(|before| before != owner));

@@ -92,7 +92,7 @@ impl Kv for Shard {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Reply<TxnResponse> {
         let (shard, txn) = (self.clone(), request.into_inner());
-        let late = self.late.lock().as_mut().map_or(Duration::ZERO, |late| late());
+        let late = self.late();
         if late.is_zero() {
             return Ok(Response::new(shard.txn_now(&txn)?));
         }
@@ -139,6 +139,7 @@ impl Lease for Shard {
                     Ok(None) => return None,
                     Err(status) => return Some((Err(status), (shard, requests))),
                 };
+                tokio::time::sleep(shard.late()).await;
                 shard.expire();
                 let now = (shard.now)();
                 let ttl = shard.store().renew(id, now).unwrap_or(0);

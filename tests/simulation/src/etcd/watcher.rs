@@ -65,7 +65,10 @@ impl Watching {
                     Ok(None) => self.listen(&mut reached).await,
                     Err(_) => return,
                 },
-                _ = reached.changed() => self.deliver().await,
+                _ = reached.changed() => {
+                    tokio::time::sleep(self.shard.late()).await;
+                    self.deliver().await
+                }
             };
             if done.is_err() {
                 return;
