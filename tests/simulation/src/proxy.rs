@@ -107,7 +107,7 @@ impl Machine {
         let worker = Arc::new(Worker::new(gateway));
         tokio::spawn(compaction::run(worker.clone(), stop.clone()));
         tokio::spawn(lease::retry_revokes(worker.clone(), stop.clone()));
-        let leases = Arc::new(Bring(Context {
+        let leases = Arc::new(Copies(Context {
             worker: worker.clone(),
             connection: Arc::default(),
             headers: Arc::default(),
@@ -181,14 +181,19 @@ fn gateway(keyspace: Keyspace, ownership: Arc<Ownership>, shards: Vec<Arc<ShardS
 }
 
 /// Brings leases as the binary does.
-struct Bring(Context);
+struct Copies(Context);
 
-impl Leases for Bring {
-    fn bring<'a>(&'a self, shard: ShardId, leases: &'a [i64]) -> BoxFuture<'a, Result<bool, UpstreamError>> {
+impl Leases for Copies {
+    fn bring<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        leases: &'a [i64],
+    ) -> BoxFuture<'a, Result<bool, UpstreamError>> {
         Box::pin(async move {
             let mut all = true;
             for id in leases {
-                let brought = lease::bring(&self.0, shard, std::slice::from_ref(id)).await;
+                let brought = lease::copy(&self.0, route, standby, *id).await;
                 all &= brought.map_err(|error| UpstreamError::Status(error.status()))?;
             }
             Ok(all)
