@@ -24,8 +24,12 @@ pub fn line(shards: &[Shard; 2]) -> Result<Oracle, String> {
             let Some(kv) = put(&event) else { continue };
             if let Some(Key::Reign { route: ROUTE, n }) = keys::parse(&kv.key) {
                 let record = ReignRecord::decode(&kv.value).map_err(|e| e.to_string())?;
-                if reigns.insert(n, record.on_line(kv.mod_revision)).is_some() {
-                    return Err(format!("reign {n} has begun twice"));
+                let reign = record.on_line(kv.mod_revision);
+                // Whoever abandons a shard raises the floor in the record, and nothing else.
+                if let Some(before) = reigns.insert(n, reign)
+                    && before != reign
+                {
+                    return Err(format!("reign {n} has begun twice: {before:?}, {reign:?}"));
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! The gRPC services.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use etcd_prism_proto::etcdserverpb::kv_server::{Kv, KvServer};
 use etcd_prism_proto::etcdserverpb::lease_server::{Lease, LeaseServer};
