@@ -70,7 +70,13 @@ impl Watchman {
 
     fn fence(&mut self, i: usize, kv: &KeyValue, at: std::time::Duration) -> Result<(), String> {
         let fence = Fence::decode(&kv.value).map_err(|e| e.to_string())?;
-        self.story.push(format!("{at:?} {}@{}: {} n={}", SHARDS[i], kv.mod_revision, fence.state.name(), fence.n));
+        self.story.push(format!(
+            "{at:?} {}@{}: {} n={}",
+            SHARDS[i],
+            kv.mod_revision,
+            fence.state.name(),
+            fence.n
+        ));
         if let Some(before) = &self.fences[i]
             && fence.begun() < before.begun()
         {
@@ -111,7 +117,7 @@ pub fn clients(told: &Told, line: &Oracle) -> Result<(), String> {
         return Err(wrong.clone());
     }
     acknowledged(told, line)?;
-    let mut states = States::new(line);
+    let mut states = line.walk();
     let mut reads: Vec<_> = told.reads.iter().collect();
     reads.sort_by_key(|read| revision(&read.reply.header));
     for read in reads {
@@ -179,32 +185,6 @@ fn acknowledged(told: &Told, line: &Oracle) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The keys at rising revisions.
-struct States<'o> {
-    events: std::iter::Peekable<std::vec::IntoIter<&'o etcd_prism_proto::mvccpb::Event>>,
-    now: BTreeMap<Vec<u8>, &'o KeyValue>,
-}
-
-impl<'o> States<'o> {
-    fn new(line: &'o Oracle) -> Self {
-        Self { events: line.events().iter().collect::<Vec<_>>().into_iter().peekable(), now: BTreeMap::new() }
-    }
-
-    fn at(&mut self, revision: i64) -> &BTreeMap<Vec<u8>, &'o KeyValue> {
-        let is_due = |event: &&etcd_prism_proto::mvccpb::Event| {
-            event.kv.as_ref().is_some_and(|kv| kv.mod_revision <= revision)
-        };
-        while let Some(event) = self.events.next_if(is_due) {
-            let Some(kv) = &event.kv else { continue };
-            match event.r#type() {
-                EventType::Put => self.now.insert(kv.key.to_vec(), kv),
-                EventType::Delete => self.now.remove(&kv.key[..]),
-            };
-        }
-        &self.now
-    }
 }
 
 fn first_difference(found: &[KeyValue], expected: &[&KeyValue]) -> Option<String> {

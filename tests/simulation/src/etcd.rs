@@ -75,7 +75,13 @@ impl Shard {
     /// `places` counts the commits of all shards.
     pub fn new(cluster_id: u64, now: Now, places: Arc<AtomicU64>) -> Self {
         let store = Store::new(places);
-        Self { store: Arc::new(Mutex::new(store)), reached: watch::Sender::new(1), now, cluster_id, late: Arc::default() }
+        Self {
+            store: Arc::new(Mutex::new(store)),
+            reached: watch::Sender::new(1),
+            now,
+            cluster_id,
+            late: Arc::default(),
+        }
     }
 
     /// The store; those who wait for a revision are told when the guard is dropped.
@@ -134,6 +140,7 @@ impl Drop for Guard<'_> {
         let revision = self.store.revision();
         // Also where it was compacted only: watches that begin below have to be told.
         let compacted = std::mem::take(&mut self.store.was_compacted);
-        self.reached.send_if_modified(|reached| std::mem::replace(reached, revision) != revision || compacted);
+        self.reached
+            .send_if_modified(|reached| std::mem::replace(reached, revision) != revision || compacted);
     }
 }

@@ -46,7 +46,8 @@ pub struct Planned {
 pub fn latencies(seed: u64) -> Vec<(&'static str, &'static str, Duration)> {
     let mut random = SmallRng::seed_from_u64(seed ^ 0x1a7e);
     let links = [("p1", "a"), ("p1", "b"), ("p2", "a"), ("p2", "b")];
-    let mut most = |_| if random.random_bool(0.6) { random.random_range(2..15) } else { random.random_range(15..150) };
+    let mut most =
+        |_| if random.random_bool(0.6) { random.random_range(2..15) } else { random.random_range(15..150) };
     links.map(|(a, b)| (a, b, Duration::from_millis(most(())))).to_vec()
 }
 

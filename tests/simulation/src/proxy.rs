@@ -159,11 +159,7 @@ fn shard(id: u16, name: &str) -> Arc<ShardState> {
 }
 
 fn gateway(keyspace: Keyspace, ownership: Arc<Ownership>, shards: Vec<Arc<ShardState>>) -> Arc<Gateway> {
-    let limits = Limits {
-        max_request_bytes: 3 << 19,
-        max_message_bytes: 4 << 19,
-        max_txn_ops: 128,
-    };
+    let limits = Limits { max_request_bytes: 3 << 19, max_message_bytes: 4 << 19, max_txn_ops: 128 };
     Arc::new(Gateway {
         identity: Identity::new("simulated", &[]),
         metrics: Metrics::new(&keyspace, dispatch::METHODS),

@@ -20,14 +20,13 @@ use crate::proxy::PREFIX;
 const SILENCE: Duration = Duration::from_secs(6);
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What a watcher was told from a revision on, without a gap, over as many streams as it took.
+/// What a watcher was told from a revision on, without a gap, over as many streams as it took. Where what comes next was
+/// compacted, another segment begins behind a list.
 #[derive(Debug, Clone)]
 pub struct Segment {
     pub watcher: usize,
     pub from: i64,
     pub events: Vec<Event>,
-    /// The next segment begins with a list: what lay between was compacted.
-    pub ended_by_compaction: bool,
 }
 
 impl Segment {
@@ -41,7 +40,7 @@ impl Segment {
 /// Watches for ever.
 pub async fn run(channel: Channel, history: History) {
     let watcher = history.told().watches.len();
-    let first = Segment { watcher, from: 1, events: Vec::new(), ended_by_compaction: false };
+    let first = Segment { watcher, from: 1, events: Vec::new() };
     let mut place = {
         let mut told = history.told();
         told.watches.push(first);
@@ -51,8 +50,7 @@ pub async fn run(channel: Channel, history: History) {
         if matches!(stream(&channel, &history, place).await, Ok(End::Compacted)) {
             let Ok(from) = relist(&channel).await else { continue };
             let mut told = history.told();
-            told.watches[place].ended_by_compaction = true;
-            told.watches.push(Segment { watcher, from, events: Vec::new(), ended_by_compaction: false });
+            told.watches.push(Segment { watcher, from, events: Vec::new() });
             place = told.watches.len() - 1;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use etcd_prism_migration::verbs::{End, Reply, Switch, Verb};
-use etcd_prism_ownership::migration::{Phase, Want};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tower::ServiceExt;
@@ -14,17 +12,18 @@ use tower::ServiceExt;
 use crate::check::{self, Watchman};
 use crate::clients::{self, History};
 use crate::etcd::{self, Shard};
-use crate::faults::{self, Fault, HOSTS, Planned};
+use crate::faults::{self, HOSTS, Planned};
 use crate::net;
-use crate::operator::{self, Operator, Outcome};
-use crate::proxy::{Command, Machine, PREFIX, SHARDS};
+use crate::operator::Operator;
+use crate::proxy::{Machine, PREFIX, SHARDS};
 use crate::time::Time;
 use crate::truth;
 
+mod fault;
+mod settle;
+
 /// What all hosts do between two deliveries of messages.
 const TICK: Duration = Duration::from_millis(2);
-/// How long everything may take to be well again after the last fault.
-const RECOVERY: Duration = Duration::from_secs(90);
 /// How long readers are in a hurry after a fence was last seen to be held.
 const AFTERMATH: Duration = Duration::from_millis(400);
 /// Keys before anything begins.
@@ -186,210 +185,6 @@ impl World {
         let told = self.history.told();
         check::clients(&told, &line)?;
         check::watches_are_complete(&told, &line)
-    }
-
-    /// Every client of every proxy is served again.
-    fn recover(&mut self) -> Result<(), String> {
-        let before = self.history.told().served.clone();
-        self.until("clients are served again", RECOVERY, |world| {
-            let told = world.history.told();
-            told.served.iter().zip(&before).all(|(now, before)| now > before)
-        })
-    }
-
-    /// The migration that is under way, if any, can be led to an end, with nothing lost.
-    fn settle(&mut self) -> Result<(), String> {
-        let end = self.now() + RECOVERY;
-        let mut switched = false;
-        loop {
-            if self.now() > end {
-                return Err(format!("no end of the migration within {RECOVERY:?}"));
-            }
-            if !self.watchman.is_migrating() {
-                // What was abandoned has left its copy behind.
-                if self.leftovers() == 0 && !self.watchman.is_left_over() {
-                    break;
-                }
-                self.ask(Verb::Cancel(End::default()))?;
-                self.pause()?;
-                continue;
-            }
-            let Some(Reply::Status(status)) = self.ask(Verb::Status)? else {
-                self.pause()?;
-                continue;
-            };
-            let is_following = status.phase == Phase::Follow && status.want == Want::Follow;
-            if status.paused {
-                self.ask(Verb::Resume)?;
-            } else if is_following && !switched {
-                let switch = Switch { dry_run: false, max_pause: Some(3_000), prepare: 20_000 };
-                let is_back = status.owner.as_ref() == Some(&status.target);
-                let verb = if is_back { Verb::Reverse(switch) } else { Verb::Switch(switch) };
-                switched = self.ask(verb)?.is_some_and(|reply| reply.is_good());
-            } else if is_following {
-                self.rest()?;
-                let shards = self.shards.clone();
-                self.until("both shards hold the same", Duration::from_secs(30), |_| {
-                    check::difference(&shards).is_none()
-                })
-                .map_err(|error| format!("{error}: {:?}", check::difference(&self.shards)))?;
-                let is_there = status.owner.as_ref() == Some(&status.target);
-                let verb = if is_there { Verb::Complete(End::default()) } else { Verb::Cancel(End::default()) };
-                self.ask(verb)?;
-            }
-            self.pause()?;
-        }
-        self.rest()?;
-        if self.watchman.owner().is_none() {
-            return Err("nobody owns the route".to_owned());
-        }
-        self.until("the other shard holds nothing", Duration::from_secs(30), |world| world.leftovers() == 0)?;
-        // A driver that was superseded may show what it saw last, for a moment.
-        let end = self.now() + Duration::from_secs(15);
-        for proxy in 0..self.machines.len() {
-            loop {
-                match self.ask_at(proxy, Verb::Status)? {
-                    Some(Reply::Status(status)) if !status.phase.is_over() && self.now() > end => {
-                        return Err(format!("nothing is under way, and a proxy says {status:?}"));
-                    }
-                    Some(Reply::Status(status)) if !status.phase.is_over() => self.pause()?,
-                    _ => break,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Keys of the route on a shard that does not own it.
-    fn leftovers(&self) -> usize {
-        self.watchman.owner().map_or(0, |owner| check::keys_of_route(&self.shards[1 - owner]))
-    }
-
-    /// Nobody writes any more, and all that was told arrives.
-    fn rest(&mut self) -> Result<(), String> {
-        if self.history.stop_writing.is_cancelled() {
-            return Ok(());
-        }
-        self.history.stop_writing.cancel();
-        let end = self.now() + Duration::from_secs(12);
-        self.until("rest", Duration::from_secs(20), |world| world.now() > end)
-    }
-
-    fn pause(&mut self) -> Result<(), String> {
-        let end = self.now() + Duration::from_millis(500);
-        self.until("a moment", Duration::from_secs(2), |world| world.now() > end)
-    }
-
-    fn ask(&mut self, verb: Verb) -> Result<Option<Reply>, String> {
-        let proxy = self.random.random_range(0..2);
-        self.ask_at(proxy, verb)
-    }
-
-    fn ask_at(&mut self, proxy: usize, verb: Verb) -> Result<Option<Reply>, String> {
-        let mut asked = operator::ask(&self.machines[proxy], verb, self.time.now());
-        loop {
-            if let Some(outcome) = asked.poll(self.now()) {
-                self.story.push(operator::told(&asked.what, &outcome, self.now()));
-                return Ok(match outcome {
-                    Outcome::Answered(reply) => Some(reply),
-                    Outcome::Unanswered => None,
-                });
-            }
-            self.step()?;
-        }
-    }
-
-    /// Begins and ends what is due.
-    fn fault(&mut self) {
-        let now = self.now();
-        while self.faults.first().is_some_and(|planned| planned.from <= now) {
-            let planned = self.faults.remove(0);
-            self.begin(&planned);
-            self.lasting.push(planned);
-        }
-        let (ended, lasting) = self.lasting.drain(..).partition(|planned| planned.to <= now);
-        self.lasting = lasting;
-        let ended: Vec<Planned> = ended;
-        for planned in ended {
-            self.end(&planned);
-        }
-    }
-
-    fn begin(&mut self, planned: &Planned) {
-        self.story.push(format!("{:?} {:?} until {:?}", self.now(), planned.fault, planned.to));
-        match &planned.fault {
-            Fault::Hold(a, b) => self.sim.hold(*a, *b),
-            Fault::Cut(a, b) => self.sim.partition(*a, *b),
-            Fault::Slow(a, b, by) => self.sim.set_link_latency(*a, *b, *by),
-            Fault::Crash(host) => self.sim.crash(*host),
-            Fault::Stop(proxy) => self.machine(proxy).tell(Command::Stop),
-            Fault::Jump(proxy, by) => self.machine(proxy).jump(*by),
-            Fault::Full(shard) => self.shard(shard).store().full = true,
-            Fault::Late(shard, most) => {
-                let (mut random, most) = (SmallRng::seed_from_u64(self.random.random()), *most);
-                self.shard(shard).set_late(Some(Box::new(move || match random.random_bool(0.25) {
-                    true => random.random_range(Duration::ZERO..most),
-                    false => Duration::ZERO,
-                })));
-            }
-            Fault::Compact(shard, behind) => {
-                let mut store = self.shard(shard).store();
-                let to = store.revision() - behind;
-                // Where it has been compacted to there, nothing is left to do.
-                store.compact(to).ok();
-            }
-        }
-    }
-
-    fn end(&mut self, planned: &Planned) {
-        match &planned.fault {
-            Fault::Hold(a, b) => self.sim.release(*a, *b),
-            Fault::Cut(a, b) => self.sim.repair(*a, *b),
-            Fault::Slow(a, b, _) => {
-                let usual = self.latencies.iter().find(|(x, y, _)| (x, y) == (a, b));
-                let usual = usual.map_or(Duration::from_millis(10), |(_, _, most)| *most);
-                self.sim.set_link_latency(*a, *b, Duration::from_millis(1));
-                self.sim.set_link_max_message_latency(*a, *b, usual);
-            }
-            Fault::Late(shard, _) => self.shard(shard).set_late(None),
-            Fault::Crash(host) | Fault::Stop(host) => self.start_again(host),
-            Fault::Full(shard) => self.shard(shard).store().full = false,
-            Fault::Jump(..) | Fault::Compact(..) => {}
-        }
-    }
-
-    fn start_again(&mut self, host: &str) {
-        if let Some(i) = SHARDS.iter().position(|name| *name == host) {
-            self.shards[i].start_again();
-        }
-        self.sim.bounce(host);
-    }
-
-    fn machine(&self, name: &str) -> &Machine {
-        self.machines.iter().find(|machine| machine.name == name).expect("a proxy")
-    }
-
-    fn shard(&self, name: &str) -> &Shard {
-        let i = SHARDS.iter().position(|shard| *shard == name).expect("a shard");
-        &self.shards[i]
-    }
-
-    /// Ends every fault.
-    fn heal(&mut self) {
-        for planned in std::mem::take(&mut self.lasting) {
-            self.end(&planned);
-        }
-        for host in ["a", "b", "p1", "p2"] {
-            if !self.sim.is_host_running(host) {
-                self.start_again(host);
-            }
-        }
-        for (i, a) in HOSTS.iter().enumerate() {
-            for b in &HOSTS[i + 1..] {
-                self.sim.release(*a, *b);
-            }
-        }
-        self.story.push(format!("{:?} healed", self.now()));
     }
 
     fn outcomes(mut self, wrong: Option<String>) -> Outcomes {

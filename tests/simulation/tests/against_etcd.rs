@@ -125,8 +125,11 @@ fn ops() -> impl Strategy<Value = Vec<RequestOp>> {
 }
 
 fn flat() -> impl Strategy<Value = TxnRequest> {
-    (vec(compare(), 0..2), ops(), ops())
-        .prop_map(|(compare, success, failure)| TxnRequest { compare, success, failure })
+    (vec(compare(), 0..2), ops(), ops()).prop_map(|(compare, success, failure)| TxnRequest {
+        compare,
+        success,
+        failure,
+    })
 }
 
 /// With a transaction within, in either branch, as proxies send them.
@@ -218,7 +221,8 @@ impl Side {
             }
             Step::KeepAlive(id) => {
                 let asked = tokio_stream::once(LeaseKeepAliveRequest { id });
-                let mut replies = self.client.lease().lease_keep_alive(asked).await.expect("a stream").into_inner();
+                let mut replies =
+                    self.client.lease().lease_keep_alive(asked).await.expect("a stream").into_inner();
                 let reply = replies.message().await.expect("a reply").expect("one reply");
                 Ok(format!("{:?}", self.shown(Ok(tonic::Response::new(reply)), |reply| &mut reply.header)?))
             }

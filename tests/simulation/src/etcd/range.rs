@@ -35,7 +35,8 @@ impl Store {
         }
         let mut kvs: Vec<KeyValue> = found.cloned().collect();
         let count = i64::try_from(kvs.len()).unwrap_or(i64::MAX);
-        let within = |found: i64, min: i64, max: i64| (min == 0 || found >= min) && (max == 0 || found <= max);
+        let within =
+            |found: i64, min: i64, max: i64| (min == 0 || found >= min) && (max == 0 || found <= max);
         kvs.retain(|kv| {
             within(kv.mod_revision, range.min_mod_revision, range.max_mod_revision)
                 && within(kv.create_revision, range.min_create_revision, range.max_create_revision)

@@ -102,7 +102,8 @@ impl Watching {
                 let id = if request.watch_id == 0 { free } else { request.watch_id };
                 let next = if request.start_revision <= 0 { revision + 1 } else { request.start_revision };
                 self.watchers.insert(id, Watcher { request, next });
-                self.send(WatchResponse { header, watch_id: id, created: true, ..Default::default() }).await?;
+                self.send(WatchResponse { header, watch_id: id, created: true, ..Default::default() })
+                    .await?;
                 self.deliver().await
             }
             Some(RequestUnion::CancelRequest(request)) => {
