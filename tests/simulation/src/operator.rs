@@ -66,13 +66,20 @@ impl Operator {
         Self { random, next, asked: None, story: Vec::new() }
     }
 
+    /// Whether nothing that was asked waits for its answer.
+    pub fn rests(&mut self, now: Duration) -> bool {
+        let Some(asked) = &mut self.asked else { return true };
+        let Some(outcome) = asked.poll(now) else { return false };
+        self.story.push(told(&asked.what, &outcome, now));
+        self.asked = None;
+        self.next = now + Duration::from_millis(self.random.random_range(50..4_000));
+        true
+    }
+
     /// One step of time. `owner` and `is_migrating` are what the fences say.
     pub fn step(&mut self, machines: &[Machine; 2], owner: Option<usize>, is_migrating: bool, now: Duration) {
-        if let Some(asked) = &mut self.asked {
-            let Some(outcome) = asked.poll(now) else { return };
-            self.story.push(told(&asked.what, &outcome, now));
-            self.asked = None;
-            self.next = now + Duration::from_millis(self.random.random_range(50..4_000));
+        if !self.rests(now) {
+            return;
         }
         if now < self.next {
             return;

@@ -24,6 +24,8 @@ mod settle;
 
 /// What all hosts do between two deliveries of messages.
 const TICK: Duration = Duration::from_millis(2);
+/// A verb is not waited for any longer: see `operator`.
+const LAST_VERB: Duration = Duration::from_secs(30);
 /// How long readers are in a hurry after a fence was last seen to be held.
 const AFTERMATH: Duration = Duration::from_millis(400);
 /// Keys before anything begins.
@@ -179,6 +181,11 @@ impl World {
             self.step()?;
         }
         self.heal();
+        // Otherwise it would be carried out in what comes now.
+        self.until("the operator's last verb is answered", LAST_VERB, |world| {
+            let now = world.now();
+            world.operator.rests(now)
+        })?;
         self.recover()?;
         self.settle()?;
         let line = truth::line(&self.shards)?;
