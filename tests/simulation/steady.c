@@ -1,5 +1,5 @@
 /* Loaded before a simulation (LD_PRELOAD), so that what its process takes for random is decided by SIMULATION_SEED: the ids
-   that proxies choose, the order of hash tables, the branch that a select polls first. Good for nothing else. */
+   that proxies choose, the order of hash tables, the branch that a select polls first. Each thread begins anew. Good for nothing else. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -8,8 +8,8 @@
 
 static uint64_t next(void)
 {
-    static uint64_t state;
-    static int begun;
+    static _Thread_local uint64_t state;
+    static _Thread_local int begun;
     if (!begun) {
         const char *seed = getenv("SIMULATION_SEED");
         state = seed ? strtoull(seed, NULL, 10) : 0;

@@ -1,6 +1,5 @@
 //! Lives through seeds, one after the other: `simulate FIRST [COUNT]`. The tests run it, each seed in a process of its own.
 
-use std::hash::RandomState;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -11,8 +10,6 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
     let first = arguments.next().expect("a seed");
     let count = arguments.next().unwrap_or(1);
-    // This thread's, whether or not anything is logged.
-    drop(RandomState::new());
     if let Ok(filter) = std::env::var("SIMULATION_LOG") {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
     }
@@ -48,7 +45,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// On a thread of its own, whose random numbers begin with it: those that logging takes before change nothing.
+/// On a thread of its own, whose random numbers begin with it (`steady.c`): those that logging takes before change nothing.
 fn alone(seed: u64) -> Outcomes {
     let lived = thread::spawn(move || live(seed)).join();
     lived.expect("a simulation that does not panic")
