@@ -54,6 +54,11 @@ impl Oracle {
         self.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)
     }
 
+    /// Every event, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// What is there now.
     pub fn now(&self) -> &BTreeMap<Bytes, KeyValue> {
         &self.now

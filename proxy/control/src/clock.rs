@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// `CLOCK_BOOTTIME`: it goes on while the machine is suspended, which tokio's clock does not.
-#[derive(Debug, Clone, Default)]
+/// `CLOCK_BOOTTIME`, unless told otherwise: it goes on while the machine is suspended, which tokio's clock does not.
+#[derive(Clone, Default)]
 pub struct Clock {
-    ahead: Option<Arc<AtomicU64>>,
+    source: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Clock {
@@ -16,18 +16,34 @@ impl Clock {
     /// when it wakes up.
     pub fn shifted() -> (Self, Arc<AtomicU64>) {
         let ahead = Arc::new(AtomicU64::new(0));
-        (Self { ahead: Some(ahead.clone()) }, ahead)
+        let read = ahead.clone();
+        (Self::from_source(move || boottime().saturating_add(read.load(Ordering::SeqCst))), ahead)
+    }
+
+    /// A clock that shows what the source says, in nanoseconds. It must not go back.
+    pub fn from_source(source: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(source)) }
     }
 
     /// Nanoseconds since the machine booted.
     #[inline]
     pub fn now(&self) -> u64 {
-        let time = clock_gettime(ClockId::Boottime);
-        let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
-        let now = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-        match &self.ahead {
-            None => now,
-            Some(ahead) => now.saturating_add(ahead.load(Ordering::SeqCst)),
+        match &self.source {
+            None => boottime(),
+            Some(source) => source(),
         }
     }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+#[inline]
+fn boottime() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }

@@ -196,12 +196,28 @@ async fn connect(
 ) -> Result<SendRequest<RequestBody>, ConnectError> {
     let io = |error| ConnectError::Io(Arc::new(error));
     let address = &endpoint.endpoint;
+    if let Some(dial) = &endpoint.dial {
+        let stream = dial.dial(&address.host, address.port).await.map_err(io)?;
+        return greet(endpoint, windows, stream).await;
+    }
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(io)?;
     tcp.set_nodelay(true).map_err(io)?;
-    let Some(tls) = &endpoint.tls else { return handshake(endpoint, windows, tcp).await };
-    let name = tls.server_name(&address.host).map_err(|e| ConnectError::Tls(Arc::new(e)))?;
+    greet(endpoint, windows, tcp).await
+}
+
+/// TLS, where there is any, and HTTP/2.
+async fn greet<S>(
+    endpoint: &EndpointState,
+    windows: Windows,
+    stream: S,
+) -> Result<SendRequest<RequestBody>, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(tls) = &endpoint.tls else { return handshake(endpoint, windows, stream).await };
+    let name = tls.server_name(&endpoint.endpoint.host).map_err(|e| ConnectError::Tls(Arc::new(e)))?;
     let connector = tokio_rustls::TlsConnector::from(tls.current());
-    let stream = connector.connect(name, tcp).await.map_err(io)?;
+    let stream = connector.connect(name, stream).await.map_err(|error| ConnectError::Io(Arc::new(error)))?;
     if stream.get_ref().1.alpn_protocol() != Some(etcd_prism_tls::ALPN_H2) {
         return Err(ConnectError::NoHttp2);
     }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use etcd_prism_config::{Endpoint, Scheme};
 use etcd_prism_proto::etcdserverpb::StatusResponse;
 use etcd_prism_tls::ReloadingClientConfig;
 use http::uri::Authority;
+use tokio::time::Instant;
+
+use crate::dial::Dial;
 
 /// The last answer of an endpoint to `Maintenance.Status`.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct EndpointState {
     pub endpoint: Endpoint,
     pub authority: Authority,
     pub(crate) tls: Option<Arc<ReloadingClientConfig>>,
+    /// `None`: a TCP connection of the system's.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) keepalive_interval: Duration,
     healthy: AtomicBool,
@@ -44,6 +49,7 @@ impl EndpointState {
             endpoint,
             authority,
             tls,
+            dial: None,
             connect_timeout,
             keepalive_interval,
             // Until proven otherwise: nothing else is known to be better.
@@ -51,6 +57,13 @@ impl EndpointState {
             cluster: AtomicU64::new(0),
             seen: ArcSwapOption::empty(),
         })
+    }
+
+    /// The same, reached in another way.
+    #[must_use]
+    pub fn through(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.dial = Some(dial);
+        self
     }
 
     pub fn is_tls(&self) -> bool {

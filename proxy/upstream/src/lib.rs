@@ -12,6 +12,7 @@ pub mod auth;
 pub mod body;
 pub mod configure;
 pub mod connector;
+pub mod dial;
 pub mod endpoint;
 pub mod error;
 pub mod health;
@@ -21,6 +22,7 @@ pub mod rpc;
 pub mod shard;
 
 pub use body::RequestBody;
+pub use dial::Dial;
 pub use error::UpstreamError;
 pub use pool::{Call, Class, Place, Retry, ShardPool};
 pub use reply::Reply;

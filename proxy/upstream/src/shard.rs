@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use etcd_prism_proto::etcdserverpb::AlarmMember;
 use etcd_prism_routing::ShardId;
 use http::HeaderValue;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::auth::Credentials;
 use crate::endpoint::{EndpointState, Seen};

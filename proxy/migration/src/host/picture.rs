@@ -138,6 +138,12 @@ impl Pictures {
         })
     }
 
+    /// Whether the owner of a route was read, and names no other shard. Where it was not, a migration may be under way that
+    /// nobody sees here, with the same two shards in other roles than in the one before.
+    pub(super) fn is_at_rest(&self, route: &str) -> bool {
+        self.fences(route).any(|(_, _, fence)| fence.state == State::Open { peer: None })
+    }
+
     /// The records that lie where they belong.
     fn records<'a>(&'a self, route: &'a str) -> impl Iterator<Item = &'a Record> {
         self.seen().filter_map(move |(shard, seen)| match seen.records.get(route) {
@@ -240,6 +246,18 @@ mod tests {
             assert_eq!(pair(all), Some((A, C, true)));
         }
         assert_eq!(pair(vec![picture(A, open(None), None), abandoned]), Some((A, B, true)));
+    }
+
+    #[test]
+    fn what_is_over_says_nothing_of_an_owner_that_cannot_be_read() {
+        // From A to B and completed; then from B to A, and switched. A is away.
+        let before = picture(B, Some(State::Standby { peer: A }), Some(record(A, B, Phase::Completed)));
+        let away = Picture { id: Some(A), seen: Err("gone".to_owned()) };
+        assert!(!Pictures(vec![away, before.clone()]).is_at_rest("pods"));
+        let linked = picture(A, open(Some(B)), Some(record(B, A, Phase::Follow)));
+        assert!(!Pictures(vec![linked, before]).is_at_rest("pods"));
+        let over = picture(B, open(None), Some(record(A, B, Phase::Completed)));
+        assert!(Pictures(vec![picture(A, Some(State::Retired), None), over]).is_at_rest("pods"));
     }
 
     #[test]

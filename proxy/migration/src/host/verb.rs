@@ -187,6 +187,9 @@ impl Host {
         let pictures = self.pictures().await;
         let located = pictures.last(&route.name).ok_or_else(|| none(route))?;
         let (source, target) = (located.source, located.target);
+        if located.record.is_some_and(|record| record.phase.is_over()) && !pictures.is_at_rest(&route.name) {
+            return Err(format!("the shard that owns route {} cannot be read: try again", route.name));
+        }
         let switched = pictures.fence(target, &route.name).is_some_and(|(_, fence)| fence.state.is_open());
         let (owner, other) = if switched { (target, source) } else { (source, target) };
         let plan = self.ready(route, about, owner, other, target).await?;
