@@ -138,6 +138,23 @@ impl Pictures {
         })
     }
 
+    /// The migration of a route that is over by its record, while its owner goes on naming the other shard: its last write was
+    /// never made. With the owner's mod revision. A route that was claimed for the next migration a moment ago looks the same.
+    pub(super) fn unlinked(&self, route: &str) -> Option<(ShardUid, i64, Located)> {
+        let (owner, revision, other) = self.fences(route).find_map(|(shard, revision, fence)| {
+            matches!(fence.state, State::Open { .. }).then_some((shard, revision, peer(&fence.state)?))
+        })?;
+        if self.fence(other, route).is_none_or(|(_, fence)| fence.state != State::Retired) {
+            return None;
+        }
+        let pairs = [(owner, other), (other, owner)];
+        let records = self.records(route).filter(|record| pairs.contains(&(record.source, record.target)));
+        let record = records.max_by_key(|record| record.timings.created)?;
+        let (source, target) = (record.source, record.target);
+        let found = Located { source, target, record: Some(record.clone()) };
+        record.phase.is_over().then_some((owner, revision, found))
+    }
+
     /// Whether the owner of a route was read, and names no other shard. Where it was not, a migration may be under way that
     /// nobody sees here, with the same two shards in other roles than in the one before.
     pub(super) fn is_at_rest(&self, route: &str) -> bool {
@@ -246,6 +263,27 @@ mod tests {
             assert_eq!(pair(all), Some((A, C, true)));
         }
         assert_eq!(pair(vec![picture(A, open(None), None), abandoned]), Some((A, B, true)));
+    }
+
+    #[test]
+    fn what_is_over_is_followed_to_its_last_write() {
+        let ended = |owner, other, phase| {
+            Pictures(vec![
+                picture(A, owner, None),
+                picture(B, other, Some(record(A, B, phase))),
+                picture(C, None, Some(record(A, C, Phase::Completed))),
+            ])
+            .unlinked("pods")
+            .map(|(owner, revision, found)| (owner, revision, found.source, found.target))
+        };
+        let retired = || Some(State::Retired);
+        assert_eq!(ended(open(Some(B)), retired(), Phase::Cancelled), Some((A, 7, A, B)));
+        assert_eq!(ended(retired(), open(Some(A)), Phase::Completed), Some((B, 7, A, B)));
+        assert_eq!(ended(open(None), retired(), Phase::Cancelled), None);
+        assert_eq!(ended(open(Some(B)), retired(), Phase::Follow), None, "it is not over");
+        assert_eq!(ended(open(Some(B)), None, Phase::Cancelled), None, "nobody knows what is there");
+        let importing = Some(State::Importing { peer: A });
+        assert_eq!(ended(open(Some(B)), importing, Phase::Cancelled), None, "the next one goes on");
     }
 
     #[test]

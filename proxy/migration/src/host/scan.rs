@@ -21,6 +21,8 @@ const HURRY: Duration = Duration::from_millis(250);
 /// After `--max-pause`, how long a seal or flip may stand. By then its driver would have given it up or finished it, whoever
 /// holds the lock; and requests that wait for as long as a shard's `request_timeout` fail.
 const ALONE: Duration = Duration::from_secs(3);
+/// How long a migration that is over may lack its last write: the lock of whoever would make it stands no longer.
+const UNLINKED: Duration = Duration::from_secs(15);
 /// The longest wait before a migration is tried again whose driver keeps ending.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,8 @@ const MOST: Duration = Duration::from_secs(60);
 struct Memory {
     /// When a seal or flip was first seen: by route, shard and mod revision.
     stuck: BTreeMap<(String, ShardUid, i64), Instant>,
+    /// When a migration that is over was first seen to lack its last write: by route, owner and mod revision.
+    unlinked: BTreeMap<(String, ShardUid, i64), Instant>,
     /// By route: when a driver may be begun again, and how long the wait after that is.
     later: BTreeMap<String, (Instant, Duration)>,
 }
@@ -42,9 +46,11 @@ pub(super) async fn run(host: &Arc<Host>) {
             continue;
         }
         let pictures = host.pictures().await;
-        memory.stuck.retain(|(route, shard, revision), _| {
-            pictures.fence(*shard, route).is_none_or(|(now, _)| now == *revision)
-        });
+        for seen in [&mut memory.stuck, &mut memory.unlinked] {
+            seen.retain(|(route, shard, revision), _| {
+                pictures.fence(*shard, route).is_none_or(|(now, _)| now == *revision)
+            });
+        }
         for route in host.routes.values() {
             if host.running(&route.name).is_some() {
                 continue;
@@ -52,7 +58,8 @@ pub(super) async fn run(host: &Arc<Host>) {
             if let Some(pair) = memory.stuck(&pictures, &route.name) {
                 // It needs no lock: what it writes is safe, whoever else does the same.
                 host.drive(route, pair, Goal::Settle, None);
-            } else if let Some(located) = pictures.locate(&route.name)
+            } else if let Some(located) =
+                memory.unlinked(&pictures, &route.name).or_else(|| pictures.locate(&route.name))
                 && pictures.holder(located.target, &route.name).is_none()
                 && memory.may_try(&route.name)
             {
@@ -103,6 +110,17 @@ impl Memory {
             }
         }
         None
+    }
+
+    /// A migration that is over and has lacked its last write for longer than anybody takes over it.
+    fn unlinked(&mut self, pictures: &Pictures, route: &str) -> Option<Located> {
+        let (owner, revision, located) = pictures.unlinked(route)?;
+        // Whoever has claimed the route anew holds the lock of the shard that it is to move to.
+        if [located.source, located.target].iter().any(|shard| pictures.holder(*shard, route).is_some()) {
+            return None;
+        }
+        let first = self.unlinked.entry((route.to_owned(), owner, revision)).or_insert_with(Instant::now);
+        (first.elapsed() >= UNLINKED).then_some(located)
     }
 
     /// Whether a driver may be begun; if it ends at once, the next one is begun later.
