@@ -12,9 +12,10 @@ use etcd_prism_frontend::context::{Connection, Context};
 use etcd_prism_frontend::gateway::{Exposition, Gateway, Limits, Worker};
 use etcd_prism_frontend::metrics::Metrics;
 use etcd_prism_frontend::{Identity, dispatch, lease};
-use etcd_prism_migration::ship::Leases;
+use etcd_prism_migration::ship::{Kept, Leases};
 use etcd_prism_migration::verbs::{Reply, Verb};
 use etcd_prism_migration::{Deps, Host};
+use etcd_prism_ownership::ShardUid;
 use etcd_prism_routing::{Keyspace, RouteSpec, ShardId};
 use etcd_prism_upstream::endpoint::EndpointState;
 use etcd_prism_upstream::shard::Bounds;
@@ -194,5 +195,31 @@ impl Leases for Copies {
             }
             Ok(all)
         })
+    }
+
+    fn keep<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardId,
+        lease: i64,
+    ) -> BoxFuture<'a, Result<Kept, UpstreamError>> {
+        Box::pin(async move {
+            let kept = lease::keep(&self.0, route, standby, lease).await;
+            Ok(match kept.map_err(|error| UpstreamError::Status(error.status()))? {
+                lease::Kept::Copy => Kept::Copy,
+                lease::Kept::Own => Kept::Own,
+                lease::Kept::Ended => Kept::Ended,
+                lease::Kept::Unknown => Kept::Unknown,
+            })
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        route: &'a str,
+        standby: ShardUid,
+        on: ShardId,
+    ) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        Box::pin(lease::release(&self.0, route, standby, on))
     }
 }
