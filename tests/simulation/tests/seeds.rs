@@ -14,7 +14,7 @@ const SEEDS: u64 = 16;
 
 /// Seeds that failed once, and what they had found. What a seed brings depends on every number that is drawn: after changes
 /// to the simulation it may bring something else.
-const KEPT: [(u64, &str); 3] = [
+const KEPT: [(u64, &str); 4] = [
     (
         17,
         "checker: whoever abandons a shard writes the record of the reign again, which is no second beginning",
