@@ -19,7 +19,7 @@ fn member(id: u64, version: &str, leader: u64, revision: i64) -> MemberView {
     MemberView {
         url: format!("http://m{id}"),
         healthy: true,
-        seen: Some(Arc::new(Seen { status, at: Instant::now() })),
+        seen: Some(Arc::new(Seen { status, at: tokio::time::Instant::now() })),
     }
 }
 
