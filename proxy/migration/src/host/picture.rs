@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(ended(open(None), retired(), Phase::Cancelled), None);
         assert_eq!(ended(open(Some(B)), retired(), Phase::Follow), None, "it is not over");
         assert_eq!(ended(open(Some(B)), None, Phase::Cancelled), None, "nobody knows what is there");
-        let importing = Some(State::Importing { peer: A });
+        let importing = Some(State::Importing { peer: Some(A), claim: None });
         assert_eq!(ended(open(Some(B)), importing, Phase::Cancelled), None, "the next one goes on");
     }
 
