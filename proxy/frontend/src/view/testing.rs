@@ -1,7 +1,7 @@
 //! Shards made by hand.
 
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use etcd_prism_proto::etcdserverpb::{AlarmMember, AlarmType, ResponseHeader, StatusResponse};
 use etcd_prism_upstream::endpoint::Seen;
