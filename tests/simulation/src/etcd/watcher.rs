@@ -159,7 +159,8 @@ impl Watching {
             }
             let commits = store.since(watcher.next);
             let events = commits.iter().flat_map(|commit| &commit.events);
-            let events: Vec<Event> = events.filter_map(|event| told(&watcher.request, event)).collect();
+            let events: Vec<Event> =
+                events.filter_map(|event| told(&watcher.request, event, compacted)).collect();
             watcher.next = watcher.next.max(reached + 1);
             if !events.is_empty() {
                 out.push(WatchResponse { header, watch_id: *id, events, ..Default::default() });
@@ -170,7 +171,7 @@ impl Watching {
     }
 }
 
-fn told(request: &WatchCreateRequest, event: &Event) -> Option<Event> {
+fn told(request: &WatchCreateRequest, event: &Event, compacted: i64) -> Option<Event> {
     let kv = event.kv.as_ref()?;
     let (filter, is_new) = match event.r#type() {
         EventType::Put => (FilterType::Noput, kv.version == 1),
@@ -179,6 +180,8 @@ fn told(request: &WatchCreateRequest, event: &Event) -> Option<Event> {
     if !watch_check::contains(request, &kv.key) || request.filters.contains(&filter.into()) {
         return None;
     }
-    let prev_kv = event.prev_kv.clone().filter(|_| request.prev_kv && !is_new);
+    // etcd reads it at the revision before, when it tells the event.
+    let is_there = kv.mod_revision > compacted;
+    let prev_kv = event.prev_kv.clone().filter(|_| request.prev_kv && !is_new && is_there);
     Some(Event { prev_kv, ..event.clone() })
 }
