@@ -60,6 +60,8 @@ pub(super) async fn run(host: &Arc<Host>) {
                 host.drive(route, pair, Goal::Settle, None);
             } else if let Some(located) =
                 memory.unlinked(&pictures, &route.name).or_else(|| pictures.locate(&route.name))
+                // Without a record nobody knows what was wanted: `create` again, or `cancel`.
+                && located.record.is_some()
                 && pictures.holder(located.target, &route.name).is_none()
                 && memory.may_try(&route.name)
             {
@@ -71,7 +73,6 @@ pub(super) async fn run(host: &Arc<Host>) {
 
 /// Takes over a migration that nobody drives.
 async fn take(host: &Arc<Host>, route: &Arc<Route>, located: &Located) {
-    // Without a record nobody knows what was wanted: `create` again, or `cancel`.
     let (Some(record), Some(pool)) = (&located.record, host.shards.pool(located.target)) else { return };
     let _verbs = host.verbs.lock().await;
     if host.running(&route.name).is_some() {
@@ -79,6 +80,12 @@ async fn take(host: &Arc<Host>, route: &Arc<Route>, located: &Located) {
     }
     match Lock::attempt(pool, &route.name, &host.me, false).await {
         Ok(Attempt::Ours(lock)) => {
+            // Whoever moves the route back meanwhile has the lock of the other shard.
+            let is_over = record.phase.is_over();
+            if is_over && host.pictures().await.holder(located.source, &route.name).is_some() {
+                lock.release().await;
+                return;
+            }
             let pair = (located.source, located.target);
             host.drive(route, pair, Driver::resume(record), Some(lock));
         }

@@ -97,24 +97,12 @@ impl<'a> List<'a> {
                 return self.rest(message).await;
             }
         }
-        let message = self.end();
-        if self.part(&message)? { Ok(self.parts) } else { self.rest(message).await }
-    }
-
-    /// What has come and is not translated, with the header if the shard put that elsewhere, once all has come.
-    fn end(&mut self) -> Bytes {
-        if self.opened.is_headless {
-            self.segment.extend_from_slice(&self.opened.patch);
-        }
-        self.segment.split().freeze()
+        self.finish().await
     }
 
     /// Translates a part of the list; `false`: provenance has to be read first.
     fn part(&mut self, message: &Bytes) -> Result<bool, RequestError> {
-        if self.revision.is_none() {
-            let of = if self.opened.is_headless { &self.opened.patch } else { message };
-            self.revision = Some(response::revision(of).map_err(|error| self.bad(&error))?);
-        }
+        self.note_revision(message)?;
         match self.known.reply(Kind::Range, message, self.header)? {
             Translated::Whole(pieces) => self.parts.push(pieces.into_bytes()),
             Translated::Unread(_) => return Ok(false),
@@ -133,16 +121,36 @@ impl<'a> List<'a> {
             message.extend_from_slice(&data);
         }
         self.segment = message;
-        let message = self.end();
+        self.finish().await
+    }
+
+    /// Translates what has come and is not translated, once all has come; with the header, if the shard put that elsewhere.
+    async fn finish(mut self) -> Result<Parts, RequestError> {
+        if self.opened.is_headless {
+            self.segment.extend_from_slice(&self.opened.patch);
+        }
+        let message = self.segment.split().freeze();
+        let revision = self.note_revision(&message)?;
         loop {
             match self.known.reply(Kind::Range, &message, self.header)? {
                 Translated::Whole(pieces) => {
                     self.parts.push(pieces.into_bytes());
                     return Ok(self.parts);
                 }
-                Translated::Unread(keys) => self.known.read(self.revision.unwrap_or_default(), keys).await?,
+                Translated::Unread(keys) => self.known.read(revision, keys).await?,
             }
         }
+    }
+
+    /// The raw revision of the header, which comes first.
+    fn note_revision(&mut self, message: &Bytes) -> Result<i64, RequestError> {
+        if let Some(revision) = self.revision {
+            return Ok(revision);
+        }
+        let of = if self.opened.is_headless { &self.opened.patch } else { message };
+        let revision = response::revision(of).map_err(|error| self.bad(&error))?;
+        self.revision = Some(revision);
+        Ok(revision)
     }
 
     fn bad(&self, error: &dyn std::fmt::Display) -> RequestError {

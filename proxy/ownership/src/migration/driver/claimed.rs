@@ -280,6 +280,10 @@ impl Driver {
         if !cancel && !reigned && importing {
             return Err(Reason::TooEarly);
         }
+        // Behind this migration's end the other shard was retired: what is imported there is the next one's.
+        if importing && reigned && self.record().is_some_and(|(_, record)| record.phase.is_over()) {
+            return Err(Reason::EndedElsewhere);
+        }
         if !pair.reachable && !abandon {
             return Ok(Command::Wait(Waiting::Unreachable(pair.other)));
         }
