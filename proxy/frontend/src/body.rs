@@ -144,7 +144,7 @@ impl Body for ResponseBody {
                 data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
             ),
             Self::Parts { parts, trailers } => Poll::Ready(
-                parts.next().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
+                parts.take_next().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers)).map(Ok),
             ),
             Self::Forward(forward) => forward.poll(cx),
             Self::Relay(relay) => relay.poll(cx),
@@ -161,7 +161,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Ready { data, trailers } => data.is_none() && trailers.is_none(),
-            Self::Parts { parts, trailers } => parts.len() == 0 && trailers.is_none(),
+            Self::Parts { parts, trailers } => parts.remaining() == 0 && trailers.is_none(),
             Self::Tonic(body) => body.is_end_stream(),
             Self::Http(body) => body.is_end_stream(),
             Self::Forward(_) | Self::Relay(_) | Self::Stream(_) | Self::Queue(_) => false,

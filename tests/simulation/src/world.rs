@@ -196,8 +196,8 @@ impl World {
 
     fn outcomes(mut self, wrong: Option<String>) -> Outcomes {
         let told = self.history.told();
-        self.story.extend(self.watchman.story.drain(..));
-        self.story.extend(self.operator.story.drain(..));
+        self.story.append(&mut self.watchman.story);
+        self.story.append(&mut self.operator.story);
         self.story.sort_by(|a, b| seconds(a).total_cmp(&seconds(b)));
         Outcomes {
             hash: hash(&self.shards),

@@ -29,12 +29,12 @@ impl Parts {
     }
 
     /// Bytes left.
-    pub fn len(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.len
     }
 
     /// The next bytes of the message; what was taken is held no longer.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn take_next(&mut self) -> Option<Bytes> {
         let part = self.parts.pop_front()?;
         self.len -= part.len();
         Some(part)
@@ -43,7 +43,7 @@ impl Parts {
     /// All that is left in one buffer. Copies, unless it is one part.
     pub fn into_bytes(mut self) -> Bytes {
         if self.parts.len() == 1 {
-            return self.next().unwrap_or_default();
+            return self.take_next().unwrap_or_default();
         }
         let mut joined = BytesMut::with_capacity(self.len);
         self.parts.iter().for_each(|part| joined.extend_from_slice(part));
@@ -89,7 +89,7 @@ mod tests {
         }
         let patch = Bytes::from_static(b"patch");
         let mut message: Vec<u8> = sizes.iter().enumerate().flat_map(|(i, n)| vec![i as u8; *n]).collect();
-        assert_eq!(parts.len(), message.len());
+        assert_eq!(parts.remaining(), message.len());
         message.extend_from_slice(&patch);
         let body = parts.into_response(&patch).into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()[respond::GRPC_STATUS], "0");
@@ -110,7 +110,7 @@ mod tests {
     fn what_is_left_is_told() {
         let mut parts = Parts::default();
         [&b"ab"[..], b"", b"cde"].into_iter().for_each(|part| parts.push(Bytes::from_static(part)));
-        assert_eq!(parts.next().as_deref(), Some(&b"ab"[..]));
-        assert_eq!((parts.len(), parts.into_bytes().as_ref()), (3, &b"cde"[..]));
+        assert_eq!(parts.take_next().as_deref(), Some(&b"ab"[..]));
+        assert_eq!((parts.remaining(), parts.into_bytes().as_ref()), (3, &b"cde"[..]));
     }
 }

@@ -40,7 +40,7 @@ impl Part {
     fn len(&self) -> usize {
         match &self.message {
             Message::Open(opened) => opened.message_len(),
-            Message::Whole(parts) => parts.len(),
+            Message::Whole(parts) => parts.remaining(),
         }
     }
 
@@ -48,7 +48,7 @@ impl Part {
     async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         match &mut self.message {
             Message::Open(opened) => opened.next(&self.shard).await,
-            Message::Whole(parts) => Ok(parts.next()),
+            Message::Whole(parts) => Ok(parts.take_next()),
         }
     }
 }
